@@ -1,0 +1,109 @@
+"""Files that are either whole or not there: atomic writes, and old results moved aside."""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+# Writers that hide the errno (torch.save raises RuntimeError) leave a disk this full behind.
+_NEARLY_NOTHING = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name when the block ends well.
+
+    The file is flushed to the disk before the rename, so that a crash leaves the old file or the new one and
+    never a part. When the block raises, the temporary file is removed and ``path`` is as it was.
+
+    Args:
+        path: the file to write; its folder is made if missing.
+
+    Yields:
+        The path to write to, in the same folder as ``path``.
+
+    Raises:
+        UserError: the disk is full; names the file and the space that is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:180]}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException as error:
+        full = _disk_full_message(error, path)
+        temporary.unlink(missing_ok=True)
+        if full:
+            raise UserError(full) from error
+        raise
+    _flush(path.parent)
+
+
+def archive_if_exists(folder: str | Path) -> Path | None:
+    """Renames an existing folder to ``<name>_archived_<time>``, so that nothing in it is overwritten.
+
+    Args:
+        folder: a result folder that is about to be written.
+
+    Returns:
+        Where the old content is now; None when there was none (no folder, or an empty one).
+
+    Raises:
+        UserError: ``folder`` is a file.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, a folder of that name is needed; move the file away")
+    if not any(folder.iterdir()):
+        return None
+    stamp = time.strftime("%y%m%d-%H%M%S")
+    target = folder.with_name(f"{folder.name}_archived_{stamp}")
+    number = 1
+    while target.exists():
+        number += 1
+        target = folder.with_name(f"{folder.name}_archived_{stamp}-{number}")
+    folder.rename(target)
+    log.info("%s existed: moved to %s", folder, target.name)
+    return target
+
+
+def _flush(path: Path) -> None:
+    """Asks the system to put a file or a folder's entries on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return  # Windows cannot open a folder
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network drives cannot flush a folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def _disk_full_message(error: BaseException, path: Path) -> str | None:
+    """The message for a full disk, or None when ``error`` has another cause."""
+    if not isinstance(error, Exception) or isinstance(error, UserError):
+        return None
+    free = shutil.disk_usage(path.parent).free
+    known = isinstance(error, OSError) and error.errno in _DISK_FULL
+    told = "No space left" in str(error)
+    guessed = isinstance(error, RuntimeError) and free < _NEARLY_NOTHING
+    if not (known or told or guessed):
+        return None
+    return (f"the disk is full: {path} could not be written ({free / 2**20:.1f} MB free in {path.parent}); "
+            "make room or choose another folder")
