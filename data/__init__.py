@@ -1,0 +1,1 @@
+"""The pictures: reading, writing, pairing, loading and synthesis. Knows no model."""

@@ -1,0 +1,249 @@
+"""A picture keeps its size, depth and values through files and colour spaces; a bad file is named, not read."""
+
+import io
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from data import images
+from data.images import (
+    Picture,
+    from_unit,
+    luma,
+    read_picture,
+    rgb_to_ycbcr,
+    stretch,
+    to_unit,
+    write_picture,
+    ycbcr_to_rgb,
+)
+from utils.errors import MissingFileError, UserError
+
+
+def noise(*shape, dtype=np.uint8, seed=0):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
+
+
+def smooth(height=60, width=90):
+    return cv2.GaussianBlur(noise(height, width, 3), (0, 0), 5)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".bmp"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_lossless_files_return_the_same_values(tmp_path, suffix, channels, dtype):
+    pixels = noise(17, 33, channels, dtype=dtype)
+    path = tmp_path / f"größe 図{suffix}"
+    if suffix == ".bmp" and dtype == np.uint16:
+        with pytest.raises(UserError, match="8 bit only"):
+            write_picture(path, pixels)
+        return
+    assert write_picture(path, pixels) == path
+    picture = read_picture(path)
+    assert np.array_equal(picture.pixels, pixels) and picture.pixels.dtype == dtype
+    assert picture.size == (33, 17)
+    assert picture.bit_depth == np.dtype(dtype).itemsize * 8
+    assert picture.is_grey == (channels == 1)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_colour_order_is_rgb_for_other_readers_too(tmp_path):
+    pixels = noise(8, 9, 3)
+    path = write_picture(tmp_path / "a", pixels)
+    assert path.name == "a.png"
+    assert np.array_equal(np.asarray(Image.open(path)), pixels)
+
+
+def test_jpeg_is_close(tmp_path):
+    pixels = smooth()
+    write_picture(tmp_path / "a.jpg", pixels)
+    assert np.abs(read_picture(tmp_path / "a.jpg").pixels.astype(int) - pixels).mean() < 2
+    write_picture(tmp_path / "g.jpg", pixels[..., 0])
+    assert read_picture(tmp_path / "g.jpg").is_grey
+
+
+@pytest.mark.parametrize("mode, channels", [("RGBA", 3), ("LA", 1)])
+def test_alpha_is_dropped_with_one_note(tmp_path, caplog, monkeypatch, mode, channels):
+    monkeypatch.setattr(images, "_noted", set())
+    picture = Image.fromarray(smooth()).convert(mode)
+    picture.putalpha(Image.fromarray(noise(60, 90)))
+    picture.save(tmp_path / "a.png")
+    with caplog.at_level(logging.INFO):
+        first, second = read_picture(tmp_path / "a.png"), read_picture(tmp_path / "a.png")
+    assert np.array_equal(first.pixels, np.asarray(picture)[..., :channels])
+    assert np.array_equal(first.pixels, second.pixels)
+    assert [r.message.startswith("alpha channel dropped") for r in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_turn_of_a_jpeg_is_applied(tmp_path, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    picture = Image.fromarray(smooth(40, 90))
+    picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
+    ours = read_picture(tmp_path / "a.jpg").pixels
+    assert ours.shape == expected.shape
+    assert np.abs(ours.astype(int) - expected).mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["I", "F"])
+def test_32_bit_files_are_refused_by_name(tmp_path, kind):
+    Image.fromarray(smooth()).convert("L").convert(kind).save(tmp_path / "deep.tif")
+    with pytest.raises(UserError, match=r"deep\.tif: values of type .*32; convert it to 8 or 16 bit"):
+        read_picture(tmp_path / "deep.tif")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
+def test_truncated_files_are_noticed(tmp_path, suffix, share):
+    path = write_picture(tmp_path / f"cut{suffix}", smooth())
+    data = path.read_bytes()
+    path.write_bytes(data[:int(len(data) * share)])
+    with pytest.raises(UserError, match=rf"cut{suffix}"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits"])
+def test_truncated_compressed_tiff_is_noticed(tmp_path, compression):
+    path = tmp_path / "a.tif"
+    Image.fromarray(smooth()).save(path, compression=compression)
+    assert read_picture(path).size == (90, 60)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UserError, match=r"a\.tif"):
+        read_picture(path)
+
+
+def test_truncated_jpeg_with_a_whole_thumbnail_is_noticed(tmp_path):
+    thumbnail = io.BytesIO()
+    Image.fromarray(smooth(8, 8)).save(thumbnail, "JPEG")
+    body = io.BytesIO()
+    Image.fromarray(smooth()).save(body, "JPEG")
+    inside = b"Exif\0\0" + thumbnail.getvalue()
+    segment = b"\xff\xe1" + (len(inside) + 2).to_bytes(2, "big") + inside
+    data = body.getvalue()[:2] + segment + body.getvalue()[2:]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    assert read_picture(path).size == (90, 60)
+    path.write_bytes(data[:-100])
+    with pytest.raises(UserError, match="without its end marker"):
+        read_picture(path)
+
+
+def test_progressive_jpeg_with_bytes_after_its_end_is_read(tmp_path):
+    body = io.BytesIO()
+    Image.fromarray(smooth()).save(body, "JPEG", progressive=True)
+    (tmp_path / "a.jpg").write_bytes(body.getvalue() + b"more")
+    assert read_picture(tmp_path / "a.jpg").size == (90, 60)
+
+
+def test_damaged_png_is_noticed_by_its_check_sum(tmp_path):
+    path = write_picture(tmp_path / "a.png", smooth())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="wrong check sum in its IDAT part"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("content, reason", [
+    (b"", r"a\.png is empty"),
+    (b"just some text", r"a\.png: not a picture"),
+    (b"BM", r"a\.png: truncated"),
+    (b"\xff\xd8\xff", r"a\.png: truncated"),
+    (b"\x89PNG\r\n\x1a\n", r"a\.png: truncated"),
+    (b"II*\0", r"a\.png: truncated or damaged"),
+])
+def test_files_that_are_no_pictures_are_named(tmp_path, content, reason):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError, match=reason):
+        read_picture(tmp_path / "a.png")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"no file .*none\.png"):
+        read_picture(tmp_path / "none.png")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_picture(tmp_path)
+
+
+def test_a_jpeg_named_png_is_read(tmp_path):
+    write_picture(tmp_path / "a.jpg", smooth())
+    (tmp_path / "a.jpg").rename(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").size == (90, 60)
+
+
+@pytest.mark.parametrize("dtype, bits", [(np.uint8, 8), (np.uint16, 16)])
+def test_unit_range_round_trip_is_exact_for_every_value(dtype, bits):
+    values = np.arange(2 ** bits, dtype=dtype).reshape(16, -1, 1)
+    unit = to_unit(Picture(values))
+    assert unit.dtype == np.float32 and unit.min() == 0 and unit.max() == 1
+    assert np.array_equal(from_unit(unit, bits), values)
+
+
+def test_from_unit_rounds_half_up_clips_and_refuses_nonsense():
+    array = np.array([[[-0.2, 0.5 / 255, 1.49 / 255, 1.7]]])
+    assert from_unit(array).ravel().tolist() == [0, 1, 1, 255]
+    with pytest.raises(ValueError, match="not finite"):
+        from_unit(np.full((1, 2, 2), np.nan))
+    with pytest.raises(ValueError, match="bit depth 12"):
+        from_unit(array, 12)
+
+
+def test_ycbcr_is_an_exact_inverse():
+    rgb = torch.rand(2, 3, 50, 51, generator=torch.Generator().manual_seed(0))
+    ycbcr = rgb_to_ycbcr(rgb)
+    assert ycbcr.min() >= 0 and ycbcr.max() <= 1
+    assert torch.equal(ycbcr[:, :1], luma(rgb))
+    assert (ycbcr_to_rgb(ycbcr) - rgb).abs().max() < 1e-6
+    double = rgb.double()
+    assert (ycbcr_to_rgb(rgb_to_ycbcr(double)) - double).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("dtype, bits", [(np.uint8, 8), (np.uint16, 16)])
+def test_colour_conversion_keeps_stored_values(dtype, bits):
+    pixels = noise(64, 65, 3, dtype=dtype)
+    unit = torch.from_numpy(to_unit(Picture(pixels)))
+    assert np.array_equal(from_unit(ycbcr_to_rgb(rgb_to_ycbcr(unit)).numpy(), bits), pixels)
+
+
+def test_colour_anchors_agree_with_bt601():
+    colours = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]]).reshape(4, 3, 1, 1)
+    expected = torch.tensor([[1, .5, .5], [0, .5, .5], [.299, .331264, 1], [.114, 1, .418688]])
+    assert torch.allclose(rgb_to_ycbcr(colours).reshape(4, 3), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="three channels"):
+        luma(torch.zeros(1, 4, 4))
+
+
+@pytest.mark.parametrize("dtype, top", [(np.uint8, 255), (np.uint16, 65535)])
+def test_infrared_range_maps_to_the_full_range(tmp_path, dtype, top):
+    pixels = (noise(50, 50, 1) // 4 + 60).astype(dtype)
+    pixels[0, 0], pixels[0, 1] = 255, 0
+    path = write_picture(tmp_path / "a.png", pixels)
+    assert np.array_equal(read_picture(path).pixels, pixels)
+    by_ends = read_picture(path, value_range="minmax").pixels
+    assert by_ends.min() == 0 and by_ends.max() == top and by_ends.dtype == dtype
+    by_share = read_picture(path, value_range="percentile").pixels
+    assert by_share.min() == 0 and by_share.max() == top
+    assert by_share.std() > 2 * by_ends.std()
+    order = np.argsort(pixels.ravel(), kind="stable")
+    assert (np.diff(by_share.ravel()[order].astype(int)) >= 0).all()
+
+
+def test_stretching_leaves_a_flat_picture_alone_and_names_unknown_ranges():
+    flat = np.full((4, 4, 1), 9, np.uint16)
+    assert np.array_equal(stretch(flat, "minmax"), flat)
+    with pytest.raises(ValueError, match="full, minmax or percentile"):
+        stretch(flat, "auto")
+
+
+def test_write_refuses_what_a_format_cannot_hold(tmp_path):
+    with pytest.raises(UserError, match=r"not \.gif"):
+        write_picture(tmp_path / "a.gif", noise(4, 4, 3))
+    with pytest.raises(ValueError, match="uint8 or uint16"):
+        write_picture(tmp_path / "a.png", np.zeros((4, 4, 3), np.float32))
+    assert list(tmp_path.iterdir()) == []
