@@ -1,0 +1,1 @@
+"""Option files and their typed form. Knows nothing of models, data or metrics."""

@@ -1,0 +1,60 @@
+"""The kinds of value that an option can have, and the base of every section."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+
+_VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^{}]*)\})")
+
+
+def expand_path(text: Any) -> Any:
+    """Expand ``~``, ``$NAME`` and ``${NAME}`` in a path; ``$$`` stands for one dollar sign.
+
+    Relative paths stay relative: they are read from the working directory.
+
+    Raises:
+        ValueError: an environment variable is not set.
+    """
+    if not isinstance(text, str):
+        return text
+
+    def value_of(match: re.Match[str]) -> str:
+        if match[1]:
+            return "$"
+        name = match[2] or match[3] or ""
+        if name not in os.environ:
+            raise ValueError(f"the environment variable {name} is not set, got {text!r}; "
+                             f"set it or write the path out ($$ stands for a dollar sign)")
+        return os.environ[name]
+
+    return _VARIABLE.sub(value_of, os.path.expanduser(text))
+
+
+def _not_bool(value: Any) -> Any:
+    # Python counts true as 1; an option file does not.
+    if isinstance(value, bool):
+        raise ValueError(f"should be a number, got {str(value).lower()}")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_not_bool)]
+Number = Annotated[float, BeforeValidator(_not_bool)]
+PathText = Annotated[str, BeforeValidator(expand_path),
+                     PlainSerializer(lambda path: path.replace("$", "$$"), when_used="json")]
+
+
+class Section(BaseModel):
+    """One section of an option file: typed, frozen, no key that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=False,
+                              protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        """A section heading with nothing below it means: all defaults."""
+        return {} if value is None else value

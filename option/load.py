@@ -1,0 +1,144 @@
+"""Option files in, typed options out; every mistake in them as one line that says where.
+
+    options = load_options("option/test/IVF_TransformerTest_Dataset.yaml", ["save.components=false"])
+    options = options_from_command_line(sys.argv[1:], "Fuse the pairs of a data set.")
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from option.errors import OptionError
+from option.messages import problems, shown
+from option.read import parse_yaml, read_yaml
+from option.schema import Options
+
+__all__ = ["OptionError", "argument_parser", "dump_options", "load_options", "options_from_arguments",
+           "options_from_command_line", "options_hash"]
+
+
+def load_options(path: str | Path, overrides: Sequence[str] = (), device: str | None = None) -> Options:
+    """Read an option file and check every key of it.
+
+    Args:
+        path: YAML file.
+        overrides: ``a.b=value`` each, later ones win; the value is read as YAML.
+        device: replaces the file's ``device``.
+
+    Raises:
+        OptionError: lists every mistake, one line each.
+    """
+    tree = read_yaml(path)
+    flags: dict[str, str] = {}
+    for override in overrides:
+        key, value = _parse_override(override)
+        _put(tree, key, value)
+        flags[key] = "--set"
+    if device is not None:
+        tree["device"] = device
+        flags["device"] = "--device"
+    return _validate(tree, str(path), flags)
+
+
+def _parse_override(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key or not all(key.split(".")):
+        raise OptionError(f"--set {override}: should look like key=value or section.key=value")
+    return key, parse_yaml(text, f"--set {override}")
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``a.b.c`` in a nested tree, making the sections on the way."""
+    *sections, last = key.split(".")
+    for depth, name in enumerate(sections):
+        inner = tree.get(name)
+        if inner is None:
+            inner = tree[name] = {}
+        if not isinstance(inner, dict):
+            raise OptionError(f"--set {key}: {'.'.join(sections[:depth + 1])} is not a section, it is "
+                              f"{shown(inner)}")
+        tree = inner
+    tree[last] = value
+
+
+def _validate(tree: dict[str, Any], source: str, flags: dict[str, str]) -> Options:
+    def source_of(path: str) -> str:
+        for key, flag in flags.items():
+            if path == key or path.startswith((key + ".", key + "[")):
+                return flag
+        return source
+
+    try:
+        options = Options.model_validate(tree)
+    except ValidationError as error:
+        raise OptionError(problems(error, Options, source_of)) from None
+    options._source = source
+    options._overridden = flags
+    return options
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """The flags that every script takes: ``-opt FILE``, ``--set a.b=c`` (repeatable), ``--device``."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="replace one option, such as train.lr=1e-4; may be repeated")
+    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps or xpu")
+    return parser
+
+
+def options_from_arguments(arguments: argparse.Namespace) -> Options:
+    """Load what an :func:`argument_parser` parsed."""
+    return load_options(arguments.opt, arguments.overrides, arguments.device)
+
+
+def options_from_command_line(argv: Sequence[str], description: str) -> Options:
+    """Parse the flags of a script and load its options.
+
+    Args:
+        argv: the command line without the program's name.
+        description: one sentence for ``--help``.
+
+    Raises:
+        OptionError: a mistake in the option file or in ``--set``.
+        SystemExit: unknown flag (2) or ``--help`` (0).
+    """
+    return options_from_arguments(argument_parser(description).parse_args(argv))
+
+
+def options_hash(options: Options) -> str:
+    """Twelve hex digits that are equal for equal settings.
+
+    Where a run happens (``device``) and what it goes on from (``path.resume_state``) are not part of it.
+    """
+    tree = options.model_dump(mode="json", exclude={"device": True, "path": {"resume_state"}})
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def dump_options(options: Options, path: str | Path) -> None:
+    """Write every option, defaults included, as a file that loads again; written beside and renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise

@@ -1,0 +1,176 @@
+"""Every key of an option file: its type, its default, its range and what it means.
+
+`docs/OPTIONS.md` is generated from these classes (`python -m option.document`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+
+from option.errors import OptionError
+from option.fields import Section, Whole
+from option.sections_data import (
+    DatasetOptions,
+    PairDataOptions,
+    SynthesisOptions,
+    TestDataOptions,
+    TrainDataOptions,
+    ValDataOptions,
+)
+from option.sections_train import LoggerOptions, MaeOptions, PathOptions, TeacherOptions, TrainOptions
+
+__all__ = [
+    "DatasetOptions", "LoggerOptions", "MaeOptions", "NetworkOptions", "Options", "PairDataOptions",
+    "PathOptions", "SaveOptions", "SynthesisOptions", "TeacherOptions", "TestDataOptions", "TileOptions",
+    "TrainDataOptions", "TrainOptions", "ValDataOptions",
+]
+
+
+class NetworkOptions(Section):
+    """Keywords of the network. Any key is allowed here: the registered model checks it against its signature."""
+
+    model_config = ConfigDict(extra="allow")
+
+    in_nc: Whole | None = Field(None, description="published key without effect")
+    block_num: Whole | None = Field(None, description="published key without effect")
+    init: str | None = Field(None, description="published key without effect")
+    hidden_channels: Whole | None = Field(None, description="published key without effect")
+    K: Whole | None = Field(None, description="published key without effect")
+
+    def arguments(self) -> dict[str, Any]:
+        """The keywords for the model: every key but the published ones without effect."""
+        return dict(self.model_extra or {})
+
+
+class TileOptions(Section):
+    """Windows in which large pictures go through the network."""
+
+    size: Whole = Field(224, ge=32, multiple_of=16, description="side of a window in pixels")
+    overlap: Whole = Field(64, ge=0, description="pixels that neighbouring windows share at least")
+    batch: Whole = Field(16, ge=1, description="windows that go through the network together (bounds the memory)")
+
+    @model_validator(mode="after")
+    def _overlap_inside(self) -> TileOptions:
+        if self.overlap >= self.size:
+            raise ValueError(f"overlap {self.overlap} should be smaller than size {self.size}")
+        return self
+
+
+class SaveOptions(Section):
+    """What `test.py` writes beside the fused pictures."""
+
+    components: bool = Field(True, description="common and unique parts of each pair")
+    inputs: bool = Field(True, description="copies of the two inputs of each pair")
+    contact_sheet: bool = Field(True, description="one overview picture of the data set")
+
+
+def _metric_names(value: Any) -> Any:
+    if isinstance(value, str):
+        if value in ("common", "all", "none"):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise ValueError(f"should be common, all, none or a list of metric names, got {value!r}")
+
+
+def _run_name(name: str) -> str:
+    if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00]", name):
+        raise ValueError(f"should be the name of a folder, without slashes, got {name!r}")
+    return name
+
+
+def _device_name(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
+        raise ValueError(f"should be auto, cpu, cuda, cuda:1, mps or xpu, got {device!r}")
+    return device
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+MetricNames = Annotated[tuple[str, ...] | str, BeforeValidator(_metric_names)]
+
+
+class Options(Section):
+    """A whole option file."""
+
+    name: RunName = Field(description="name of the run and of its folder")
+    model: str = Field("DeFusionPP", description="registered model; FusionModel, UCMConv (stage 1) and "
+                                                 "MUCMTransformer (stage 2) are published names")
+    device: DeviceName = Field("auto", description="auto, cpu, cuda, cuda:1, mps or xpu")
+    use_tb_logger: bool = Field(True, description="write TensorBoard scalars and pictures")
+    color: Literal["ycbcr", "rgb", "gray"] | None = Field(None, description="what is fused: ycbcr (brightness; "
+                                                          "colour from the visible image), rgb or gray; not given: "
+                                                          "ycbcr for IVF, rgb for MEF and MFF")
+    metrics: def _run_name(name: str) -> str:
+    if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00]", name):
+        raise ValueError(f"should be the name of a folder, without slashes, got {name!r}")
+    return name
+
+
+def _device_name(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
+        raise ValueError(f"should be auto, cpu, cuda, cuda:1, mps or xpu, got {device!r}")
+    return device
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+MetricNames = Field("common", description="common, all, none, or a list of metric names")
+    dataset: DatasetOptions = Field(DatasetOptions(), description="pictures")
+    network_G: NetworkOptions = Field(NetworkOptions(), description="the network's keywords")
+    path: PathOptions = Field(PathOptions(), description="weights, runs, results")
+    logger: LoggerOptions = Field(LoggerOptions(), description="log lines and checkpoints")
+    train: TrainOptions = Field(TrainOptions(), description="training")
+    synthesis: SynthesisOptions = Field(SynthesisOptions(), description="damage that makes training pairs")
+    teachers: TeacherOptions = Field(TeacherOptions(), description="stage 2 teachers")
+    mae: MaeOptions = Field(MaeOptions(), description="MAE pretraining")
+    tile: TileOptions = Field(TileOptions(), description="windows of large pictures")
+    save: SaveOptions = Field(SaveOptions(), description="what is written beside the fused pictures")
+
+    _source: str = PrivateAttr("options")
+    _overridden: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def at(self, key: str) -> str:
+        """Where a key was given, for the start of a message: ``option/test/IVF.yaml: model``."""
+        for given, flag in self._overridden.items():
+            if key == given or key.startswith(given + ".") or given.startswith(key + "."):
+                return f"{flag}: {key}"
+        return f"{self._source}: {key}"
+
+    def require(self, key: str) -> Any:
+        """The value of a key that a script cannot do without, such as ``dataset.test``.
+
+        Raises:
+            OptionError: the key has no value.
+        """
+        value: Any = self
+        for name in key.split("."):
+            value = None if value is None else getattr(value, name)
+        if value is None:
+            raise OptionError(f"{self.at(key)}: missing; this script needs it")
+        return value
+
+    def notes(self) -> list[str]:
+        """One line for each given key that is accepted from published files and has no effect."""
+        return [f"{self.at(key)}: accepted from published option files, has no effect"
+                for key in _without_effect(self)]
+
+
+def _without_effect(section: Section, prefix: str = "") -> list[str]:
+    """Paths of the given keys whose description says that they have no effect."""
+    keys: list[str] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            keys += _without_effect(value, f"{prefix}{name}.")
+        elif value is not None and name in section.model_fields_set and "no effect" in _meaning(field):
+            keys.append(prefix + name)
+    return keys
+
+
+def _meaning(field: Any) -> str:
+    return (field.description or "").replace("without effect", "no effect")

@@ -1,0 +1,138 @@
+"""The sections that say which pictures: `dataset.train`, `dataset.val`, `dataset.test`, `synthesis`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, field_validator, model_validator
+
+from option.fields import Number, PathText, Section, Whole
+
+IrRange = Literal["full", "minmax", "percentile"]
+_IR_RANGE = ("how 16-bit infrared becomes [0, 1]: full (65535 is 1), minmax (of each picture) or percentile "
+             "(0.5 to 99.5 of each picture)")
+
+
+class TrainDataOptions(Section):
+    """The training set: photographs (stage 1), photographs and registered pairs (stage 2)."""
+
+    name: str = Field("train", description="label of the set; accepted from published files, no effect")
+    type: str = Field("photos", description="registered data set: photos, irvis, webdataset or one of your own")
+    arguments: dict[str, Any] = Field({}, description="keywords for a data set of your own; it checks them")
+    dataroot: PathText | None = Field(None, description="folder of photographs, searched recursively, or tar "
+                                                        "shards such as shards/{000..127}.tar")
+    train_name: PathText | None = Field(None, description="sub-folder of the photographs to use")
+    trainpairs: PathText | None = Field(None, description="list of the drawn photographs, one relative path a "
+                                        "line; read when it exists, otherwise drawn and kept with the run")
+    extra_data: PathText | None = Field(None, description="second folder of photographs to draw from")
+    filter: str | None = Field(None, description="pattern such as *.jpg that a photograph's relative path must "
+                                                 "match")
+    samples: Whole = Field(50_000, ge=1, description="photographs drawn once by the seed; all if there are fewer")
+    batch_size: Whole = Field(16, ge=1, description="photographs (and in stage 2 as many pairs) a step and device")
+    image_size: Whole = Field(224, ge=32, multiple_of=16, description="side of the training crop in pixels")
+    workers: Whole = Field(4, ge=0, description="processes that decode; 0 decodes in the main process")
+    cache: Literal["none", "ram", "device"] = Field("none", description="keep the decoded set: not, in memory, "
+                                                                        "or on the device")
+    cache_size: Whole = Field(256, ge=32, description="photographs are kept with this short side (never enlarged)")
+
+    noise_dataroot: PathText | None = Field(None, description="stage 2: folder of photographs (published name)")
+    noise_trainpairs: PathText | None = Field(None, description="stage 2: list of the drawn photographs")
+    irvis_dataroot: PathText | None = Field(None, description="stage 2: folder that holds both picture folders of "
+                                                              "the registered pairs")
+    infrare_name: PathText | None = Field(None, description="stage 2: infrared sub-folder (first modality)")
+    visible_name: PathText | None = Field(None, description="stage 2: visible sub-folder (second modality)")
+    irvis_trainpairs: PathText | None = Field(None, description="stage 2: list of the pairs to use, one stem a line")
+    ctmr_dataroot: PathText | None = Field(None, description="stage 2 with modalities ct/mr: folder of the pairs")
+    ct_name: PathText | None = Field(None, description="stage 2 with modalities ct/mr: CT sub-folder")
+    mr_name: PathText | None = Field(None, description="stage 2 with modalities ct/mr: MR sub-folder")
+    ctmr_trainpairs: PathText | None = Field(None, description="stage 2 with modalities ct/mr: list of the pairs")
+    modalities: Literal["ir/vi", "ct/mr"] = Field("ir/vi", description="stage 2: what the pairs show; ct/mr reads "
+                                                  "the ctmr keys when ctmr_dataroot is given, else the same keys")
+    ir_range: IrRange = Field("full", description=_IR_RANGE)
+
+    max_iter: Whole | None = Field(None, description="published key without effect")
+    iter_size: Whole | None = Field(None, description="published key without effect")
+    debug: bool | None = Field(None, description="published key without effect")
+
+    @property
+    def photo_root(self) -> str | None:
+        """Folder of the photographs under either of its names."""
+        return self.dataroot or self.noise_dataroot
+
+    @property
+    def photo_list(self) -> str | None:
+        """Kept list of drawn photographs under either of its names."""
+        return self.trainpairs or self.noise_trainpairs
+
+    @property
+    def pair_folders(self) -> tuple[str | None, str | None, str | None, str | None]:
+        """Root, first sub-folder, second sub-folder and kept list of the stage 2 pairs."""
+        if self.modalities == "ct/mr" and self.ctmr_dataroot:
+            return self.ctmr_dataroot, self.ct_name, self.mr_name, self.ctmr_trainpairs
+        return self.irvis_dataroot, self.infrare_name, self.visible_name, self.irvis_trainpairs
+
+
+class PairDataOptions(Section):
+    """Real pairs to fuse; the published folder layouts."""
+
+    name: str = Field("test", description="label of the set; accepted from published files, no effect")
+    dataroot: PathText = Field(description="folder of the data set")
+    datashell: Literal["IVF", "MEF", "MFF"] | None = Field(
+        None, description="layout: IVF (two folders), MEF or MFF (one folder a scene); when not given the run's "
+        "name decides: MultiFocusFusion, MultiExposureFusion or MEF, VisibleInfrareFusion")
+    infrare_name: PathText | None = Field(None, description="IVF: infrared sub-folder")
+    visible_name: PathText | None = Field(None, description="IVF: visible sub-folder")
+    part_name: PathText | None = Field(None, description="MEF, MFF: sub-folder that holds the scenes")
+    input_name: PathText | None = Field(None, description="MEF, MFF: part_name under its name in training files")
+    img_size: Whole | None = Field(None, validation_alias=AliasChoices("img_size", "image_size"),
+                                   description="published key without effect: pictures keep their size")
+    batch_size: Whole = Field(1, ge=1, description="published key; pairs are fused one by one, windows in batches")
+    workers: Whole = Field(1, ge=0, description="processes that read pictures and compute metrics")
+    ir_range: IrRange = Field("full", description=_IR_RANGE)
+
+    @property
+    def scene_folder(self) -> str | None:
+        """Sub-folder of the scenes under either of its names."""
+        return self.part_name or self.input_name
+
+    @model_validator(mode="after")
+    def _one_scene_folder(self) -> PairDataOptions:
+        if self.part_name and self.input_name and self.part_name != self.input_name:
+            raise ValueError(f"part_name {self.part_name!r} and input_name {self.input_name!r} are two names of "
+                             "one key; keep one")
+        return self
+
+
+class ValDataOptions(PairDataOptions):
+    """Pairs that are fused and scored every `train.val_freq` epochs."""
+
+    name: str = Field("val", description="label of the set; accepted from published files, no effect")
+
+
+class TestDataOptions(PairDataOptions):
+    """Pairs that `test.py` fuses."""
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+
+
+class DatasetOptions(Section):
+    """Which pictures are read; each part is needed only by the scripts that use it."""
+
+    train: TrainDataOptions | None = Field(None, description="training set")
+    val: ValDataOptions | None = Field(None, description="pairs for validation while training")
+    test: TestDataOptions | None = Field(None, description="pairs to fuse")
+
+
+class SynthesisOptions(Section):
+    """How one photograph is damaged into a training pair."""
+
+    scenarios: dict[str, Number] = Field({"noise": 1.0}, description="registered damages and their shares of the "
+                                         "training pairs; noise alone is the published method")
+
+    @field_validator("scenarios")
+    @classmethod
+    def _shares(cls, scenarios: dict[str, float]) -> dict[str, float]:
+        negative = [name for name, share in scenarios.items() if share < 0]
+        if negative or not sum(scenarios.values()) > 0:
+            raise ValueError(f"shares should be 0 or more and not all 0, got {scenarios}")
+        return scenarios
