@@ -1,0 +1,12 @@
+"""Image-fusion metrics with documented definitions, usable with any method's results.
+
+Example:
+    >>> from metrics import compute
+    >>> compute("common", infrared, visible, fused)  # uint8 arrays  # doctest: +SKIP
+    {'EN': 6.91, 'SD': 38.2, ...}
+"""
+
+from .scoring import compute, expand
+from .table import COMMON, METRICS, Metric
+
+__all__ = ["COMMON", "METRICS", "Metric", "compute", "expand"]

@@ -1,0 +1,111 @@
+"""Metrics that model what an eye sees: VIF, VIFF, Q_CV, Q_CB."""
+
+import numpy as np
+from numba import njit
+
+from .triple import Triple, shared
+from .windows import gaussian
+
+SCALES = tuple(gaussian(side, side / 5) for side in (17, 9, 5, 3))
+LN10 = float(np.log(10))
+VIF_NOISE = 2.0
+
+
+@njit(cache=True)
+def _recentre(x, f, taps, var_x, var_f, cov):
+    """Recompute, in place, small local moments from the window minus its centre pixel (no cancellation)."""
+    side = taps.size
+    half = side // 2
+    for i in range(var_x.shape[0]):
+        for j in range(var_x.shape[1]):
+            if var_x[i, j] >= 1e-6 and var_f[i, j] >= 1e-6:
+                continue
+            mean_x = mean_f = square_x = square_f = product = 0.0
+            for k in range(side):
+                for m in range(side):
+                    weight = taps[k] * taps[m]
+                    dx = x[i + k, j + m] - x[i + half, j + half]
+                    df = f[i + k, j + m] - f[i + half, j + half]
+                    mean_x += weight * dx
+                    mean_f += weight * df
+                    square_x += weight * dx * dx
+                    square_f += weight * df * df
+                    product += weight * dx * df
+            var_x[i, j] = square_x - mean_x * mean_x
+            var_f[i, j] = square_f - mean_f * mean_f
+            cov[i, j] = product - mean_x * mean_f
+
+
+@shared
+def _scaled(triple: Triple, x: str, scale: int) -> np.ndarray:
+    """Image ``x`` at scale 0..3: filtered with that scale's window and halved at each scale after the first."""
+    if scale == 0:
+        return triple[x]
+    return np.ascontiguousarray(SCALES[scale].slide(_scaled(triple, x, scale - 1))[::2, ::2])
+
+
+@shared
+def _mean(triple: Triple, x: str, scale: int) -> np.ndarray:
+    return SCALES[scale].slide(_scaled(triple, x, scale))
+
+
+@shared
+def _variance(triple: Triple, x: str, scale: int) -> np.ndarray:
+    image, mean = _scaled(triple, x, scale), _mean(triple, x, scale)
+    return SCALES[scale].slide(image * image) - mean * mean
+
+
+@shared
+def _moments(triple: Triple, x: str, scale: int, recentred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variance of source ``x``, variance of F, covariance; variances clipped at 0."""
+    source, fused = _scaled(triple, x, scale), _scaled(triple, "f", scale)
+    var_x, var_f = _variance(triple, x, scale).copy(), _variance(triple, "f", scale).copy()
+    cov = SCALES[scale].slide(source * fused) - _mean(triple, x, scale) * _mean(triple, "f", scale)
+    if recentred:
+        _recentre(source, fused, SCALES[scale].taps, var_x, var_f, cov)
+    return np.maximum(var_x, 0, out=var_x), np.maximum(var_f, 0, out=var_f), cov
+
+
+@shared
+def _channel(triple: Triple, x: str, scale: int, recentred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gaussian-scale-mixture step: gain g and rest s of F seen as g times the source plus noise, and var_x."""
+    var_x, var_f, cov = _moments(triple, x, scale, recentred)
+    gain = cov / (var_x + 1e-10)
+    rest = var_f - gain * cov
+    dull = var_x < 1e-10
+    gain[dull], rest[dull] = 0, var_f[dull]
+    var_x = np.where(dull, 0, var_x)
+    dull = var_f < 1e-10
+    gain[dull], rest[dull] = 0, 0
+    negative = gain < 0
+    rest[negative], gain[negative] = var_f[negative], 0
+    return gain, np.maximum(rest, 1e-10, out=rest), var_x
+
+
+def _kept_and_given(triple: Triple, x: str, scale: int, recentred: bool, noise: float):
+    """Information maps (in ln units): what F keeps of source ``x``, and what the source gives."""
+    gain, rest, var_x = _channel(triple, x, scale, recentred)
+    kept = np.log(1 + gain * gain * var_x / (rest + noise))
+    return kept, np.log(1 + var_x / noise)
+
+
+def _vif(triple: Triple, recentred: bool) -> float:
+    total = 0.0
+    for x in ("a", "b"):
+        kept = given = 0.0
+        for scale in range(4):
+            kept_map, given_map = _kept_and_given(triple, x, scale, recentred, VIF_NOISE)
+            kept += float(kept_map.sum())
+            given += float(given_map.sum())
+        total += kept / given if given > 0 else np.nan
+    return total
+
+
+def vif(triple: Triple) -> float:
+    """VIF: sum of the pixel-domain visual information fidelities of F to A and to B, small variances recentred."""
+    return _vif(triple, recentred=True)
+
+
+def vif_plain(triple: Triple) -> float:
+    """VIF without recentring, as the toolboxes compute it."""
+    return _vif(triple, recentred=False)
