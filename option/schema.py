@@ -91,6 +91,20 @@ def _device_name(device: str) -> str:
 
 RunName = Annotated[str, AfterValidator(_run_name)]
 DeviceName = Annotated[str, AfterValidator(_device_name)]
+def _run_name(name: str) -> str:
+    if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00]", name):
+        raise ValueError(f"should be the name of a folder, without slashes, got {name!r}")
+    return name
+
+
+def _device_name(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
+        raise ValueError(f"should be auto, cpu, cuda, cuda:1, mps or xpu, got {device!r}")
+    return device
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+DeviceName = Annotated[str, AfterValidator(_device_name)]
 MetricNames = Annotated[tuple[str, ...] | str, BeforeValidator(_metric_names)]
 
 
@@ -105,21 +119,7 @@ class Options(Section):
     color: Literal["ycbcr", "rgb", "gray"] | None = Field(None, description="what is fused: ycbcr (brightness; "
                                                           "colour from the visible image), rgb or gray; not given: "
                                                           "ycbcr for IVF, rgb for MEF and MFF")
-    metrics: def _run_name(name: str) -> str:
-    if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00]", name):
-        raise ValueError(f"should be the name of a folder, without slashes, got {name!r}")
-    return name
-
-
-def _device_name(device: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
-        raise ValueError(f"should be auto, cpu, cuda, cuda:1, mps or xpu, got {device!r}")
-    return device
-
-
-RunName = Annotated[str, AfterValidator(_run_name)]
-DeviceName = Annotated[str, AfterValidator(_device_name)]
-MetricNames = Field("common", description="common, all, none, or a list of metric names")
+    metrics: MetricNames = Field("common", description="common, all, none, or a list of metric names")
     dataset: DatasetOptions = Field(DatasetOptions(), description="pictures")
     network_G: NetworkOptions = Field(NetworkOptions(), description="the network's keywords")
     path: PathOptions = Field(PathOptions(), description="weights, runs, results")
