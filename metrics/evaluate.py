@@ -1,0 +1,250 @@
+"""Scoring many pairs on worker processes, beside a program that is busy with other things (fusing, say)."""
+
+import contextlib
+import logging
+import math
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from metrics.folders import Method, SourceSet, find_results, read_grey_or_rgb
+from metrics.ranking import Comparison
+from metrics.scores import Scores
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Picture = np.ndarray | str | Path
+Progress = Callable[[], None]
+
+# A worker is one thread of arithmetic: more would fight with the fusing for the same cores.
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+                                      "NUMBA_NUM_THREADS")}
+_QUEUED_PER_WORKER = 4
+
+
+class Pool:
+    """Worker processes that score triples.
+
+    Workers are spawned, never forked, so the pool is safe beside PyTorch and its threads. They import this package
+    and not the caller's script. They run at a lower priority than the caller. A submission waits while too many
+    triples are queued, so the memory stays bounded.
+
+    Args:
+        workers: processes; 0 scores inside ``submit``, in the calling process.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        if workers < 0:
+            raise ValueError(f"Pool: workers={workers}; give 0 or more")
+        self._executor: ProcessPoolExecutor | None = None
+        self._free = threading.BoundedSemaphore(max(1, workers * _QUEUED_PER_WORKER))
+        if workers:
+            self._executor = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+            with _plain_start():  # the executor starts a worker for a submission that finds none idle
+                for _ in range(workers):
+                    self._executor.submit(_no_work)
+
+    def submit(self, names: Sequence[str], colour: str, triple: tuple[Picture, Picture, Picture]) -> Future:
+        """Queue one triple; the future's result is an ``_Outcome``."""
+        if self._executor is None:
+            done: Future = Future()
+            done.set_result(_score(tuple(names), colour, *triple))
+            return done
+        self._free.acquire()
+        future = self._executor.submit(_score, tuple(names), colour, *triple)
+        future.add_done_callback(lambda _: self._free.release())
+        return future
+
+    def close(self) -> None:
+        """Stop the workers; what is still queued is dropped."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Scorer:
+    """Scores the pairs of one method as they come.
+
+        with Scorer(COMMON) as scorer:
+            for stem, a, b in pairs:
+                scorer.submit(stem, a, b, fuse(a, b))    # returns at once
+            scores = scorer.collect()
+
+    Args:
+        names: metrics, as ``metrics.compute`` takes them.
+        workers: processes of its own pool; 0 scores inside ``submit``. One is enough to keep up with fusing.
+        colour: ``grey`` or ``channels``.
+        pool: workers to share with other scorers; ``workers`` is then not used.
+    """
+
+    def __init__(self, names: Sequence[str], workers: int = 1, colour: str = "grey", pool: Pool | None = None) -> None:
+        self.names = tuple(names)
+        self.colour = colour
+        self._pool = pool if pool is not None else Pool(workers)
+        self._owns_pool = pool is None
+        self._futures: dict[str, Future] = {}
+        self._seconds: dict[str, float] = {}
+
+    def submit(self, stem: str, a: Picture, b: Picture, f: Picture, seconds: float | None = None) -> None:
+        """Queue one pair.
+
+        Args:
+            stem: the pair's name.
+            a, b, f: the sources and the fused picture, (H, W) or (H, W, 3) RGB uint8, or the files of them, which
+                the worker reads.
+            seconds: what fusing took, for the record.
+
+        Raises:
+            ValueError: the stem has been submitted before.
+        """
+        if stem in self._futures:
+            raise ValueError(f"Scorer.submit: {stem!r} was submitted before; give every pair its own stem")
+        self._futures[stem] = self._pool.submit(self.names, self.colour, (a, b, f))
+        if seconds is not None:
+            self._seconds[stem] = float(seconds)
+
+    def collect(self, progress: Progress | None = None) -> Scores:
+        """Wait for all pairs and stop the workers, if they are the scorer's own.
+
+        Args:
+            progress: called after each pair.
+        """
+        values, sizes, problems = {}, {}, []
+        for stem, future in self._futures.items():
+            row, size, lines = future.result()
+            problems += [f"{stem}: {line}" for line in lines]
+            if row:
+                values[stem], sizes[stem] = row, size
+            if progress is not None:
+                progress()
+        self.close()
+        seconds = {stem: value for stem, value in self._seconds.items() if stem in values}
+        return Scores(self.names, values, seconds, sizes, tuple(problems), self.colour)
+
+    def close(self) -> None:
+        if self._owns_pool:
+            self._pool.close()
+
+    def __enter__(self) -> "Scorer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def score_folders(sources: SourceSet, methods: Sequence[Method], names: Sequence[str], *, colour: str = "grey",
+                  workers: int = 1, shared_only: bool = False, progress: Progress | None = None) -> Comparison:
+    """Score result folders against a set of pairs.
+
+    Args:
+        sources: from ``find_sources`` or ``find_scenes``.
+        methods: from ``name_methods``.
+        names: metrics, as ``metrics.compute`` takes them.
+        colour: ``grey`` or ``channels``.
+        workers: processes.
+        shared_only: score only the pairs for which every method has a picture.
+        progress: called after each pair of each method.
+
+    Raises:
+        UserError: no method has a picture for any pair, or no pair is left by ``shared_only``.
+    """
+    stems = [pair.stem for pair in sources.pairs]
+    found = [find_results(method, stems) for method in methods]
+    if shared_only:
+        kept = [stem for stem in stems if all(stem in method.pictures for method in found)]
+        sources = SourceSet(tuple(pair for pair in sources.pairs if pair.stem in kept), sources.problems)
+        found = [find_results(method, kept) for method in methods]
+    if not any(method.pictures for method in found):
+        folders = ", ".join(str(method.folder) for method in methods)
+        raise UserError(f"no fused picture matches a pair; {folders}; a result is found by the stem of its sources, "
+                        f"e.g. {stems[0]}.png or {stems[0]}_recover.png")
+    with Pool(workers) as pool:
+        scorers = {method.name: Scorer(names, colour=colour, pool=pool) for method in found}
+        for pair in sources.pairs:
+            for method in found:
+                if pair.stem in method.pictures:
+                    triple = (pair.first, pair.second, method.pictures[pair.stem])
+                    scorers[method.name].submit(pair.stem, *triple)
+        scores = {name: scorer.collect(progress) for name, scorer in scorers.items()}
+    return Comparison(sources, tuple(found), tuple(names), scores)
+
+
+def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Picture,
+           ) -> tuple[dict[str, float], tuple[int, int], list[str]]:
+    """Worker's job: (values, (width, height), problems); no values if the triple cannot be scored at all."""
+    try:
+        a, b, f = (read_grey_or_rgb(Path(x)) if isinstance(x, (str, Path)) else x for x in (a, b, f))
+    except UserError as error:
+        return {}, (0, 0), [str(error)]
+    size = (f.shape[1], f.shape[0])
+    if not a.shape[:2] == b.shape[:2] == f.shape[:2]:
+        told = ", ".join(f"{x.shape[1]} x {x.shape[0]}" for x in (a, b, f))
+        return {}, size, [f"sizes differ (first, second, fused: {told}); not scored"]
+    from metrics import compute  # here, so that a caller who only reads scores needs no metric
+
+    try:
+        return compute(names, a, b, f, colour=colour), size, []
+    except ValueError:
+        return _score_each(names, colour, (a, b, f), size)
+
+
+def _score_each(names: tuple[str, ...], colour: str, triple: tuple[np.ndarray, ...], size: tuple[int, int],
+                ) -> tuple[dict[str, float], tuple[int, int], list[str]]:
+    """Metric by metric, so that one which is not defined for this triple takes no other with it."""
+    from metrics import compute
+
+    values, problems = {}, []
+    for name in names:
+        try:
+            values.update(compute([name], *triple, colour=colour))
+        except ValueError as error:
+            values[name] = math.nan
+            problems.append(f"{name}: {error}")
+    return values, size, problems
+
+
+def _start_worker() -> None:
+    """One thread, low priority, and the compiled metrics loaded before the first picture comes."""
+    cv2.setNumThreads(1)
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(5)
+    import metrics  # noqa: F401  loads the metrics and their compiled cache
+
+
+def _no_work() -> None:
+    """What the first submission does, so that the workers start at once."""
+
+
+@contextlib.contextmanager
+def _plain_start() -> Iterator[None]:
+    """Start workers with one thread each and without importing the caller's script.
+
+    A spawned process runs the script again as ``__mp_main__`` to find its functions; ours are in this package, and
+    a script that imports PyTorch would cost each worker seconds and hundreds of megabytes.
+    """
+    main, environment = sys.modules["__main__"], {name: os.environ.get(name) for name in _ONE_THREAD}
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ.update(_ONE_THREAD)
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,142 @@
+"""What scoring one method gives: a value for each pair and metric, their mean and spread, and the files of them."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.files import atomic_write
+
+Provenance = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one method on one data set.
+
+    Attributes:
+        names: the metrics, in the order of the columns.
+        values: stem -> metric -> value; NaN where a metric is not defined for the pair.
+        seconds: stem -> seconds of fusing, where the caller told them.
+        sizes: stem -> (width, height) in pixels.
+        problems: one line for each pair or value that could not be scored.
+        colour: ``grey`` or ``channels``.
+    """
+
+    names: tuple[str, ...]
+    values: dict[str, dict[str, float]]
+    seconds: dict[str, float] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    colour: str = "grey"
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    def column(self, name: str) -> np.ndarray:
+        """The values of one metric, (pairs,) float64, in the order of ``stems``."""
+        return np.array([row[name] for row in self.values.values()], dtype=np.float64)
+
+    def mean(self) -> dict[str, float]:
+        """Mean over the pairs for which a metric is defined; NaN if there is none."""
+        return {name: _mean(self.column(name)) for name in self.names}
+
+    def std(self) -> dict[str, float]:
+        """Sample standard deviation (divisor n - 1) over the same pairs; NaN for fewer than two."""
+        return {name: _std(self.column(name)) for name in self.names}
+
+    def mean_seconds(self) -> float:
+        return _mean(np.array(list(self.seconds.values())))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types for JSON; NaN is null."""
+        return {
+            "colour": self.colour,
+            "metrics": list(self.names),
+            "mean": _plain(self.mean()),
+            "std": _plain(self.std()),
+            "pairs": {stem: {"size": list(self.sizes[stem]) if stem in self.sizes else None,
+                             "seconds": self.seconds.get(stem), "scores": _plain(row)}
+                      for stem, row in self.values.items()},
+            "problems": list(self.problems),
+        }
+
+    def write_csv(self, path: str | Path, provenance: Provenance | None = None) -> None:
+        """One row a pair, then the rows ``mean`` and ``std``; lines with ``#`` at the top say how it was made."""
+        rows = [["stem", "width", "height", "seconds", *self.names]]
+        for stem, row in self.values.items():
+            size = self.sizes.get(stem, ("", ""))
+            rows.append([stem, *size, _cell(self.seconds.get(stem)), *(_cell(row[name]) for name in self.names)])
+        mean, std = self.mean(), self.std()
+        seconds = np.array(list(self.seconds.values()))
+        rows.append(["mean", "", "", _cell(_mean(seconds)), *(_cell(mean[name]) for name in self.names)])
+        rows.append(["std", "", "", _cell(_std(seconds)), *(_cell(std[name]) for name in self.names)])
+        write_table(path, rows, provenance)
+
+    def write_json(self, path: str | Path, provenance: Provenance | None = None) -> None:
+        """The same as one JSON object, with the provenance under ``provenance``."""
+        write_json(path, {"provenance": dict(provenance or {}), **self.as_dict()})
+
+
+def write_table(path: str | Path, rows: Sequence[Sequence[Any]], provenance: Provenance | None = None) -> None:
+    """Write rows as CSV, after the provenance as ``# key: value`` lines (pandas: ``comment="#"``)."""
+    text = io.StringIO()
+    for key, value in (provenance or {}).items():
+        text.write(f"# {key}: {one_line(value)}\n")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON (NaN is null), whole or not at all."""
+    text = json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def one_line(value: Any) -> str:
+    """A provenance value as one line of text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {one_line(entry)}" for key, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(one_line(entry) for entry in value)
+    return " ".join(str(value).split())
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else math.nan
+
+
+def _std(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.std(ddof=1)) if values.size > 1 else math.nan
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.10g}"
+
+
+def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _strict(value: Any) -> Any:
+    """Copy of nested plain data in which everything that JSON lacks has become null or text."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    return str(value)
