@@ -1,0 +1,249 @@
+"""From photographs to training pairs: crop, jitter, masks and damage, batched on the training device.
+
+METHOD.md, section 2. There is no loop over samples: the same code runs on CPU and GPU, and every random number
+comes from the generators that are handed in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from data.registry import SCENARIOS
+
+GREY = (0.2989, 0.587, 0.114)  # the weights of torchvision's grey conversion
+COARSE_GRID = 13
+FINE_GRIDS = (26, 27)
+
+
+@dataclass
+class Sample:
+    """A synthetic pair and the truth about it.
+
+    Attributes:
+        x1, x2: the damaged pair, (B, 3, H, W) in [0, 1].
+        mask1, mask2: what each keeps of the photograph, (B, 1, H, W) in [0, 1]; mask1 + mask2 >= 1.
+        target: the undamaged photograph, (B, 3, H, W) in [0, 1].
+        truth: (B,), 1 where the fused image should equal the target pixel by pixel, 0 where the damage makes
+            the target unreachable in full resolution (noise); see ``models/highres.py``.
+    """
+
+    x1: Tensor
+    x2: Tensor
+    mask1: Tensor
+    mask2: Tensor
+    target: Tensor
+    truth: Tensor | None = None
+
+    @cached_property
+    def shared(self) -> Tensor:
+        """c = m1 m2, the share of the photograph that both keep, (B, 1, H, W)."""
+        return self.mask1 * self.mask2
+
+    @property
+    def common(self) -> Tensor:
+        """What both still show: c x."""
+        return self.shared * self.target
+
+    @property
+    def unique1(self) -> Tensor:
+        """What only the first shows: (m1 - c) x."""
+        return (self.mask1 - self.shared) * self.target
+
+    @property
+    def unique2(self) -> Tensor:
+        """What only the second shows: (m2 - c) x."""
+        return (self.mask2 - self.shared) * self.target
+
+
+def random_boxes(sizes: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.08, 1.0),
+                 ratio: tuple[float, float] = (3 / 4, 4 / 3), attempts: int = 10) -> Tensor:
+    """Boxes of RandomResizedCrop, drawn for a whole batch.
+
+    All attempts of all photographs are drawn at once and the first that fits is taken; the fallback is
+    torchvision's central crop.
+
+    Args:
+        sizes: (B, 2) height and width of each photograph, int64.
+
+    Returns:
+        (B, 4) top, left, height, width; int64.
+    """
+    device, batch = sizes.device, sizes.shape[0]
+    h, w = sizes[:, :1].float(), sizes[:, 1:].float()
+    draws = torch.rand(2, batch, attempts, generator=generator, device=device)
+    place = torch.rand(2, batch, 1, generator=generator, device=device)
+    target_area = h * w * (area[0] + (area[1] - area[0]) * draws[0])
+    low, high = torch.tensor(ratio, device=device).log()
+    aspect = (low + (high - low) * draws[1]).exp()
+    box_w = (target_area * aspect).sqrt().round()
+    box_h = (target_area / aspect).sqrt().round()
+    fits = (box_w > 0) & (box_w <= w) & (box_h > 0) & (box_h <= h)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    found = fits.any(dim=1, keepdim=True)
+    central_w = torch.minimum(w, (h * ratio[1]).round())
+    central_h = torch.minimum(h, (w / ratio[0]).round())
+    box_w = torch.where(found, box_w.gather(1, first), central_w)
+    box_h = torch.where(found, box_h.gather(1, first), central_h)
+    room_h, room_w = h - box_h, w - box_w
+    top = torch.where(found, (place[0] * (room_h + 1)).floor().minimum(room_h), (room_h / 2).floor())
+    left = torch.where(found, (place[1] * (room_w + 1)).floor().minimum(room_w), (room_w / 2).floor())
+    return torch.cat([top, left, box_h, box_w], dim=1).long()
+
+
+def _resize_matrix(start: Tensor, length: Tensor, size: int, source: int) -> Tensor:
+    """Linear maps (B, size, source) of an antialiased bilinear resize of ``length`` pixels from ``start``.
+
+    The triangle filter of ``interpolate(mode="bilinear", antialias=True)``: support grows with the scale when
+    shrinking, weights are cut at the box and divided by their sum.
+    """
+    start, length = start.float().view(-1, 1, 1), length.float().view(-1, 1, 1)
+    scale = length / size
+    support = scale.clamp(min=1.0)
+    centre = (torch.arange(size, device=start.device).view(1, -1, 1) + 0.5) * scale
+    pixel = torch.arange(source, device=start.device).view(1, 1, -1) - start
+    weight = (1 - ((pixel + 0.5 - centre) / support).abs()).clamp(min=0)
+    weight = weight * ((pixel >= 0) & (pixel < length))
+    return weight / weight.sum(dim=-1, keepdim=True)
+
+
+def crop_resize(pixels: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
+    """Cut a box out of every photograph and resize it, bilinear with antialias, as two matrix products.
+
+    Args:
+        pixels: (B, C, Hmax, Wmax), uint8 or float, padded at the right and below.
+        boxes: (B, 4) top, left, height, width.
+        size: side S of the result.
+        flip: (B,) bool, mirror left and right.
+
+    Returns:
+        (B, C, S, S) float32; uint8 input is scaled to [0, 1].
+    """
+    rows = _resize_matrix(boxes[:, 0], boxes[:, 2], size, pixels.shape[2])
+    columns = _resize_matrix(boxes[:, 1], boxes[:, 3], size, pixels.shape[3])
+    if flip is not None:
+        columns = torch.where(flip.view(-1, 1, 1), columns.flip(1), columns)
+    x = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    with torch.autocast(pixels.device.type, enabled=False):
+        return rows.unsqueeze(1) @ x @ columns.transpose(1, 2).unsqueeze(1)
+
+
+def colour_jitter(x: Tensor, mean_grey: Tensor, generator: torch.Generator, low: float = 0.1) -> Tensor:
+    """Brightness, contrast and saturation, each a factor U(low, 1), one draw a photograph.
+
+    As no factor exceeds 1 nothing clips and the order has no effect:
+    ``b (k (t x + (1 - t) grey) + (1 - k) mean grey)``.
+
+    Args:
+        x: (B, 3, H, W) in [0, 1].
+        mean_grey: (B,) mean grey of each whole photograph, before the crop.
+    """
+    factors = torch.rand(3, x.shape[0], 1, 1, 1, generator=generator, device=x.device)
+    b, k, t = low + (1 - low) * factors
+    grey = (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return b * (k * (t * x + (1 - t) * grey) + (1 - k) * mean_grey.view(-1, 1, 1, 1))
+
+
+def _enlarge(cells: Tensor, grid: Tensor, size: int) -> Tensor:
+    """Cells (B, K, G, G), of which the first ``grid`` (B,) a side count, to (B, K, S, S) by nearest neighbour."""
+    index = torch.arange(size, device=cells.device).view(1, -1) * grid.view(-1, 1) // size
+    rows = index.view(-1, 1, size, 1).expand(-1, cells.shape[1], -1, cells.shape[3])
+    columns = index.view(-1, 1, 1, size).expand(-1, cells.shape[1], size, -1)
+    return cells.gather(2, rows).gather(3, columns)
+
+
+def draw_masks(batch: int, size: int, generator: torch.Generator, device: torch.device | str) -> Tensor:
+    """The two masks of noise damage, m1 + m2 >= 1 everywhere.
+
+    Returns:
+        (B, 2, S, S) float32, of zeros and ones.
+    """
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=device)
+
+    p = (0.1 + rand(batch) / 1.12).view(-1, 1, 1, 1)
+    fine = FINE_GRIDS[0] + (rand(2, batch) < 0.5).long()  # g2 and g3
+    coarse = torch.full((batch,), COARSE_GRID, device=device)
+    largest = max(FINE_GRIDS)
+    cells_a = (rand(batch, 2, COARSE_GRID, COARSE_GRID) < p).float()
+    cells_b = (rand(batch, 2, largest, largest) < p).float()
+    masks = _enlarge(cells_a, coarse, size) * _enlarge(cells_b, fine[0], size)
+    choice = rand(batch)
+    third = torch.where(choice < 0.33, coarse, torch.where(choice < 0.66, fine[0], fine[1]))
+    fill = _enlarge((rand(batch, 1, largest, largest) < p).float(), third, size)
+    empty = (masks.sum(dim=1, keepdim=True) == 0).float()
+    masks = masks + empty * torch.cat([fill, 1 - fill], dim=1)
+    swap = (rand(batch) < 0.5).view(-1, 1, 1, 1)
+    return torch.where(swap, masks.flip(1), masks)
+
+
+def clipped_noise(shape: torch.Size, generator: torch.Generator, device: torch.device | str) -> Tensor:
+    """|N(0, 1)| clipped to [0, 1]."""
+    return torch.randn(shape, generator=generator, device=device).abs_().clamp_(max=1)
+
+
+@SCENARIOS.register("noise")
+def noise_damage(x: Tensor, generator: torch.Generator) -> Sample:
+    """The published damage: what a mask drops is replaced by noise (METHOD.md, section 2).
+
+    Args:
+        x: photographs, (B, 3, S, S) in [0, 1].
+    """
+    mask1, mask2 = draw_masks(x.shape[0], x.shape[-1], generator, x.device).split(1, dim=1)
+    x1 = torch.lerp(clipped_noise(x.shape, generator, x.device), x, mask1)
+    x2 = torch.lerp(clipped_noise(x.shape, generator, x.device), x, mask2)
+    return Sample(x1, x2, mask1, mask2, x, x.new_zeros(x.shape[0]))
+
+
+class Synthesizer:
+    """Photographs in, training pairs out.
+
+    Args:
+        image_size: side S of the pairs.
+        scenarios: name of a damage -> its share of the samples (shares are divided by their sum).
+        jitter: whether colours are jittered, as published.
+    """
+
+    def __init__(self, image_size: int = 224, scenarios: Mapping[str, float] | None = None, *,
+                 jitter: bool = True) -> None:
+        self.image_size = image_size
+        self.jitter = jitter
+        scenarios = {"noise": 1.0} if scenarios is None else scenarios
+        self.damages = [SCENARIOS.get(name) for name in scenarios]
+        self.shares = torch.tensor(list(scenarios.values()), dtype=torch.float64)
+
+    def photograph(self, batch, generators: Mapping[str, torch.Generator]) -> Tensor:
+        """Jittered random crops (B, 3, S, S) in [0, 1] of a ``PhotoBatch``."""
+        boxes = random_boxes(batch.sizes, generators["crop"])
+        x = crop_resize(batch.pixels, boxes, self.image_size)
+        return colour_jitter(x, batch.means, generators["crop"]) if self.jitter else x
+
+    def __call__(self, batch, generators: Mapping[str, torch.Generator]) -> Sample:
+        """Draw a ``Sample`` from a ``PhotoBatch`` on its device.
+
+        Args:
+            batch: ``pixels`` uint8 (B, 3, Hmax, Wmax), ``sizes`` (B, 2), ``means`` (B,).
+            generators: "crop" and "damage", on the batch's device.
+        """
+        x = self.photograph(batch, generators)
+        damage = generators["damage"]
+        if len(self.damages) == 1:
+            return self.damages[0](x, damage)
+        return self._mixed(x, damage)
+
+    def _mixed(self, x: Tensor, generator: torch.Generator) -> Sample:
+        """Each sample under a scenario of its own; a scenario sees its samples as one batch."""
+        drawn = torch.rand(x.shape[0], generator=generator, device=x.device, dtype=torch.float64)
+        edges = (self.shares.cumsum(0) / self.shares.sum()).to(x.device)
+        which = torch.searchsorted(edges, drawn, right=True).clamp(max=len(self.damages) - 1)
+        order, parts = [], []
+        for index, damage in enumerate(self.damages):
+            rows = (which == index).nonzero().squeeze(1)
+            if len(rows):
+                order.append(rows)
+                parts.append(damage(x[rows], generator))
+        inverse = torch.cat(order).argsort()
+        fields = ("x1", "x2", "mask1", "mask2", "target", "truth")
+        return Sample(*(torch.cat([getattr(part, name) for part in parts])[inverse] for name in fields))

@@ -1,0 +1,200 @@
+"""DeFusion++: common and unique decomposition with masked feature modelling (arXiv 2410.12274).
+
+The forward pass follows METHOD.md, section 3, row by row; every block that serves both images or both pairs runs
+once on a stacked batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.encoder import Encoder, PositionTable
+from models.layers import CrossBlock, tokens_to_pixels, vit_block
+from models.registry import MODELS
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Decomposition:
+    """What a pair of images decomposes into; each (B, 3, H, W), nominally in [0, 1] and not clipped.
+
+    Attributes:
+        common: what both images show.
+        unique1, unique2: what only the first or only the second shows.
+        fused: everything.
+        recon: the picture again from a quarter of the features (training only).
+    """
+
+    common: Tensor | None
+    unique1: Tensor | None
+    unique2: Tensor | None
+    fused: Tensor
+    recon: Tensor | None = None
+
+
+@dataclass
+class PairTokens:
+    """Token features of a pair from the top of the encoder and from its skip path.
+
+    Attributes:
+        common, common_skip: (B, L, D).
+        unique, unique_skip: (2B, L, D), unique1 of the batch, then unique2.
+    """
+
+    common: Tensor
+    common_skip: Tensor
+    unique: Tensor
+    unique_skip: Tensor
+
+    def select(self, kept: Tensor) -> "PairTokens":
+        """The class token and the kept patches.
+
+        Args:
+            kept: (B, K) patch indices; the same places are kept in all six tensors.
+        """
+        index = torch.cat([torch.zeros_like(kept[:, :1]), kept + 1], dim=1).unsqueeze(-1)
+        return PairTokens(*(
+            x.gather(1, index.repeat(x.shape[0] // index.shape[0], 1, x.shape[-1]))
+            for x in (self.common, self.common_skip, self.unique, self.unique_skip)))
+
+
+def swap_halves(x: Tensor) -> Tensor:
+    """[first; second] -> [second; first] along the batch."""
+    first, second = x.chunk(2)
+    return torch.cat([second, first])
+
+
+def sum_halves(x: Tensor) -> Tensor:
+    """[first; second] -> first + second along the batch."""
+    first, second = x.chunk(2)
+    return first + second
+
+
+@MODELS.register("DeFusionPP", aliases=("UCMConv", "FusionModel"))
+class DeFusionPP(nn.Module):
+    """The published network: shared encoder, cross blocks, pixel heads and MFM decoder.
+
+    Args:
+        embed_dim: width D of all tokens.
+        depth: encoder blocks.
+        num_heads, last_heads: heads of the encoder's blocks and of its last one.
+        decoder_heads: heads of every other block.
+        drop_path: stochastic depth of the encoder.
+        dropout: dropout of the cross blocks.
+    """
+
+    whole_image = False
+    needs_weights = True
+    patch_size = 16
+    mask_ratio = 0.75
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 6,
+        last_heads: int = 12,
+        decoder_heads: int = 16,
+        drop_path: float = 0.1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        pixels = 3 * self.patch_size**2
+
+        def cross(common: bool = False) -> CrossBlock:
+            return CrossBlock(embed_dim, decoder_heads, common=common, dropout=dropout)
+
+        def block() -> nn.Module:
+            return vit_block(embed_dim, decoder_heads)
+
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.encoder = Encoder(embed_dim, depth, num_heads, last_heads, drop_path)
+        self.skip_norm1, self.skip_norm2 = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
+        self.common_cross, self.common_skip_cross = cross(common=True), cross(common=True)
+        self.unique_cross, self.unique_skip_cross = cross(), cross()
+        self.unique_residual, self.unique_skip_residual = block(), block()
+        self.fuse_cross, self.fuse_skip_cross = cross(), cross()
+        self.refine = nn.Sequential(block(), block())
+        self.common_block, self.unique_block, self.fuse_block = block(), block(), block()
+        self.common_head = nn.Linear(embed_dim, pixels)
+        self.unique_head = nn.Linear(embed_dim, pixels)
+        self.fuse_head = nn.Linear(embed_dim, pixels)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.position = PositionTable(embed_dim)
+        self.mfm_blocks = nn.Sequential(block(), block())
+        self.mfm_norm = nn.LayerNorm(embed_dim)
+        self.mfm_head = nn.Linear(embed_dim, pixels)
+
+    def forward(self, x1: Tensor, x2: Tensor, noise: Tensor, swapped: bool = False) -> Decomposition:
+        """Training pass: decomposition, fusion and masked reconstruction.
+
+        Args:
+            x1, x2: (B, 3, H, W) in [0, 1], H and W multiples of 16.
+            noise: (B, N) uniform numbers; the quarter of the patches with the least noise is kept (MFM).
+            swapped: the common features see the pair in the order (2, 1) instead of (1, 2).
+        """
+        tokens = self.separate(*self.encode(x1, x2), swapped)
+        grid = self.grid(x1)
+        kept = noise.argsort(dim=1)[:, : int(noise.shape[1] * (1 - self.mask_ratio))]
+        result = self.draw(tokens, grid)
+        result.recon = self.reconstruct(tokens.select(kept), kept, grid)
+        return result
+
+    def decompose(self, x1: Tensor, x2: Tensor) -> Decomposition:
+        """Inference pass: decomposition and fusion of (B, 3, H, W) in [0, 1], H and W multiples of 16."""
+        return self.draw(self.separate(*self.encode(x1, x2)), self.grid(x1))
+
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        """Patches (down, across) of (B, C, H, W)."""
+        return x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
+
+    def encode(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
+        """Top features f and skip features r of both images, each (2B, L, D): first images, then second."""
+        layers = self.encoder((torch.cat([x1, x2]) - self.mean) / self.std)
+        return layers[-1], self.skip_norm1(layers[0]) + self.skip_norm2(layers[1])
+
+    def separate(self, f: Tensor, r: Tensor, swapped: bool = False) -> PairTokens:
+        """Common and unique features of the pair (METHOD.md, section 3, rows common, unique2, unique1)."""
+        return PairTokens(
+            common=self._common(self.common_cross, f, swapped),
+            common_skip=self._common(self.common_skip_cross, r, swapped),
+            unique=self.unique_cross(swap_halves(f), f) + self.unique_residual(f),
+            unique_skip=self.unique_skip_cross(swap_halves(r), r) + self.unique_skip_residual(r),
+        )
+
+    @staticmethod
+    def _common(cross: CrossBlock, pair: Tensor, swapped: bool) -> Tensor:
+        first, second = pair.chunk(2)
+        return cross(second, first) if swapped else cross(first, second)
+
+    def fuse_tokens(self, tokens: PairTokens) -> Tensor:
+        """G = g + gs: fused features (B, L, D) of whole or of masked tokens."""
+        top = self.fuse_cross(tokens.common, tokens.unique)
+        skip = self.fuse_skip_cross(tokens.common_skip, tokens.unique_skip)
+        return sum_halves(top) + sum_halves(skip)
+
+    def draw(self, tokens: PairTokens, grid: tuple[int, int]) -> Decomposition:
+        """Token features to pictures."""
+        common = self.common_head(self.common_block(tokens.common + tokens.common_skip))
+        unique = self.unique_head(self.unique_block(tokens.unique + tokens.unique_skip))
+        mixed = self.fuse_tokens(tokens)
+        fused = self.fuse_head(self.fuse_block(self.refine(mixed) + mixed))
+        unique1, unique2 = self._picture(unique, grid).chunk(2)
+        return Decomposition(self._picture(common, grid), unique1, unique2, self._picture(fused, grid))
+
+    def reconstruct(self, kept_tokens: PairTokens, kept: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The picture (B, 3, H, W) from the kept tokens alone (masked feature modelling)."""
+        x = self.refine(self.fuse_tokens(kept_tokens))
+        batch, _, dim = x.shape
+        full = self.mask_token.to(x.dtype).expand(batch, grid[0] * grid[1], dim)
+        full = full.scatter(1, kept.unsqueeze(-1).expand(-1, -1, dim), x[:, 1:])
+        x = torch.cat([x[:, :1], full], dim=1) + self.position(grid, x)
+        return self._picture(self.mfm_head(self.mfm_norm(self.mfm_blocks(x))), grid)
+
+    def _picture(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        return tokens_to_pixels(tokens[:, 1:], grid, self.patch_size)

@@ -1,0 +1,190 @@
+"""Parts that every network here is made of: attention, transformer blocks, patches, positions.
+
+Shape letters: B batch, L tokens (class token included), N patches, D width, H heads, C channels a head.
+"""
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+BASE_GRID = 14  # 224 / 16: the grid on which the published position table is defined
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention, softmax(q kᵀ / √C) v.
+
+    One place decides how it is computed, by measurement (docs/SPEED.md): on a CPU in bf16 the library's kernel
+    has a slow backward pass; wide heads run faster as two plain matrix products, narrow ones in float32.
+
+    Args:
+        q, k, v: (B, H, L, C).
+
+    Returns:
+        (B, H, L, C) in the dtype of ``q``.
+    """
+    if q.is_cpu and q.dtype == torch.bfloat16:
+        if q.shape[-1] >= 32 or k.shape[-2] <= 64:
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            return scores.softmax(-1) @ v
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with timm's parameter names (``qkv``, ``proj``).
+
+    Args:
+        dim: width D of the tokens.
+        num_heads: heads H; must divide ``dim``.
+        qkv_bias: whether query, key and value have biases.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 8, qkv_bias: bool = True, **_: object) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"SelfAttention: {num_heads} heads do not divide a width of {dim}")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, **_: object) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        q, k, v = (split_heads(t, self.num_heads) for t in self.qkv(x).chunk(3, dim=-1))
+        return self.proj(merge_heads(attention(q, k, v)))
+
+
+def vit_block(dim: int, num_heads: int, *, eps: float = 1e-5, drop_path: float = 0.0) -> Block:
+    """Pre-norm ViT block: MLP ratio 4, qkv bias, exact GELU; the **B** of the method (METHOD.md, section 3)."""
+    return Block(
+        dim,
+        num_heads,
+        qkv_bias=True,
+        drop_path=drop_path,
+        norm_layer=lambda width, **kw: nn.LayerNorm(width, eps=eps, **kw),
+        attn_layer=SelfAttention,
+    )
+
+
+class CrossBlock(nn.Module):
+    """Post-norm cross-attention block; the **X(a, b)** of the method (METHOD.md, section 3).
+
+    ``y = LN1(b + drop(att))``, ``z = LN2(y + drop(W2 drop(relu(W1 y))))``. The query and the residual come from
+    the second argument. Each of query, key and value passes two linear maps in a row, as published; they have no
+    non-linearity between them, so the product of their weights is applied in one go.
+
+    Args:
+        dim: width D.
+        num_heads: heads H.
+        common: the key is taken from ``b`` (common blocks) instead of ``a``.
+        dropout: rate after attention and in the MLP.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 16, *, common: bool = False, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.common = common
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        self.linear1 = nn.Linear(dim, 4 * dim)
+        self.linear2 = nn.Linear(4 * dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.dropout = dropout
+        nn.init.xavier_uniform_(self.in_proj_weight)  # as nn.MultiheadAttention does it
+        nn.init.zeros_(self.out_proj.bias)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+    def _merged(self) -> tuple[Tensor, Tensor]:
+        """Weights (3, D, D) and biases (3, D) of the two linear maps before attention, multiplied out."""
+        dim = self.query.in_features
+        with torch.autocast(self.query.weight.device.type, enabled=False):
+            outer = self.in_proj_weight.view(3, dim, dim)
+            inner = torch.stack([self.query.weight, self.key.weight, self.value.weight])
+            bias = torch.stack([self.query.bias, self.key.bias, self.value.bias])
+            return outer @ inner, (outer @ bias.unsqueeze(-1)).squeeze(-1) + self.in_proj_bias.view(3, dim)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Attend from ``b`` to ``a``.
+
+        Args:
+            a: (B', L, D), B' = B or a divisor of it (the same ``a`` then serves B / B' stacked groups of ``b``).
+            b: (B, L, D).
+
+        Returns:
+            (B, L, D).
+        """
+        weight, bias = self._merged()
+        dim = weight.shape[-1]
+        if self.common:
+            q, k = F.linear(b, weight[:2].reshape(2 * dim, dim), bias[:2].reshape(-1)).chunk(2, dim=-1)
+            v = F.linear(a, weight[2], bias[2])
+        else:
+            q = F.linear(b, weight[0], bias[0])
+            k, v = F.linear(a, weight[1:].reshape(2 * dim, dim), bias[1:].reshape(-1)).chunk(2, dim=-1)
+        groups = b.shape[0] // a.shape[0]
+        q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
+        if groups > 1:
+            k = k if self.common else k.repeat(groups, 1, 1, 1)
+            v = v.repeat(groups, 1, 1, 1)
+        y = self.norm1(b + self._drop(self.out_proj(merge_heads(attention(q, k, v)))))
+        return self.norm2(y + self._drop(self.linear2(self._drop(F.relu(self.linear1(y))))))
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, L, D) -> (B, H, L, C)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, H, L, C) -> (B, L, D)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def tokens_to_pixels(tokens: Tensor, grid: tuple[int, int], patch: int = 16) -> Tensor:
+    """Patches back to a picture.
+
+    Args:
+        tokens: (B, N, 3 * patch²), numbers of a patch in the order (row, column, channel).
+        grid: patches (down, across).
+
+    Returns:
+        (B, 3, H, W).
+    """
+    h, w = grid
+    x = tokens.view(tokens.shape[0], h, w, patch, patch, -1).permute(0, 5, 1, 3, 2, 4)
+    return x.reshape(tokens.shape[0], -1, h * patch, w * patch)
+
+
+def sincos_position_table(dim: int, grid: tuple[int, int], base: int = BASE_GRID) -> Tensor:
+    """Fixed 2-D sine-cosine position table with a zero row for the class token (METHOD.md, section 3).
+
+    Coordinates of grids larger than ``base`` are scaled into the range that training saw; smaller ones keep their
+    step, so that a ``base`` x ``base`` grid gives the published table exactly.
+
+    Args:
+        dim: width D, a multiple of 4.
+        grid: patches (down, across).
+
+    Returns:
+        (1, 1 + N, D) float32.
+    """
+    h, w = grid
+    y = torch.arange(h, dtype=torch.float64) * min(1.0, base / h)
+    x = torch.arange(w, dtype=torch.float64) * min(1.0, base / w)
+    half = dim // 2
+    omega = 10000.0 ** (-2.0 * torch.arange(half // 2, dtype=torch.float64) / half)
+
+    def encode(position: Tensor) -> Tensor:
+        angle = position.reshape(-1, 1) * omega
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+    table = torch.cat([encode(x.repeat(h)), encode(y.repeat_interleave(w))], dim=1)
+    return torch.cat([torch.zeros(1, dim, dtype=torch.float64), table]).float().unsqueeze(0)
