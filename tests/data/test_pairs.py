@@ -1,0 +1,181 @@
+"""Pairs go by stem: what is missing or broken costs its own pair, is named, and shifts nothing."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.images import write_picture
+from data.pairs import PairPaths, find_pairs, load_pair, task_of_run
+from utils.errors import MissingFileError, UserError
+
+
+def options(root, **values):
+    defaults = dict(datashell=None, infrare_name=None, visible_name=None, part_name=None, input_name=None)
+    return SimpleNamespace(dataroot=str(root), **{**defaults, **values})
+
+
+def picture(path, level=128, size=(24, 20), channels=3, dtype=np.uint8):
+    pixels = np.full((size[1], size[0], channels), level, dtype)
+    pixels[0, 0] = 0
+    return write_picture(path, pixels)
+
+
+def infrared_folders(root, ir=("a", "b", "c"), vi=("a", "b", "c")):
+    for stem in ir:
+        picture(root / "ir" / f"{stem}.png", channels=1)
+    for stem in vi:
+        picture(root / "vi" / f"{stem}.jpg")
+    return options(root, datashell="IVF", infrare_name="ir", visible_name="vi")
+
+
+def names(found):
+    return [(pair.stem, pair.first.name, pair.second.name) for pair in found.pairs]
+
+
+def test_infrared_pairs_match_by_stem_across_suffixes(tmp_path):
+    found = find_pairs(infrared_folders(tmp_path), "any")
+    assert names(found) == [(s, f"{s}.png", f"{s}.jpg") for s in "abc"]
+    assert found.problems == [] and found.task == "IVF"
+
+
+def test_a_missing_file_shifts_nothing_and_is_listed(tmp_path):
+    found = find_pairs(infrared_folders(tmp_path, ir="bcd", vi="abc"), "any")
+    assert [pair.stem for pair in found.pairs] == ["b", "c"]
+    assert len(found.problems) == 2
+    assert any("a.jpg: no partner of that stem in" in line for line in found.problems)
+    assert any("d.png: no partner of that stem in" in line for line in found.problems)
+
+
+def test_broken_files_are_listed_and_left_out(tmp_path):
+    wanted = infrared_folders(tmp_path, ir="abcde", vi="abcde")
+    (tmp_path / "ir" / "a.png").write_bytes(b"")
+    (tmp_path / "vi" / "b.jpg").write_text("no picture")
+    cut = tmp_path / "vi" / "c.jpg"
+    cut.write_bytes(cut.read_bytes()[:-50])
+    found = find_pairs(wanted, "any")
+    assert [pair.stem for pair in found.pairs] == ["d", "e"]
+    assert len(found.problems) == 3
+    for name, reason in (("a.png", "empty"), ("b.jpg", "not a picture"), ("c.jpg", "truncated")):
+        assert any(name in line and reason in line for line in found.problems)
+
+
+def test_a_stem_with_two_suffixes_is_listed_not_guessed(tmp_path):
+    wanted = infrared_folders(tmp_path)
+    picture(tmp_path / "ir" / "b.bmp", channels=1)
+    found = find_pairs(wanted, "any")
+    assert [pair.stem for pair in found.pairs] == ["a", "c"]
+    assert ["stem b is there more than once (b.bmp, b.png)" in line for line in found.problems] == [True]
+
+
+def test_hidden_and_other_files_are_no_pictures(tmp_path):
+    wanted = infrared_folders(tmp_path)
+    (tmp_path / "ir" / "._a.png").write_bytes(b"x")
+    (tmp_path / "ir" / "readme.txt").write_text("x")
+    assert find_pairs(wanted, "any").problems == []
+
+
+def test_nothing_left_is_an_error_with_the_reasons(tmp_path):
+    with pytest.raises(UserError, match=r"no IVF pair in .*ir and .*vi: .*no partner"):
+        find_pairs(infrared_folders(tmp_path, ir="ab", vi="cd"), "any")
+    with pytest.raises(MissingFileError, match=r"no folder .*thermal"):
+        find_pairs(options(tmp_path, datashell="IVF", infrare_name="thermal", visible_name="vi"), "any")
+    with pytest.raises(UserError, match="only one of infrare_name and visible_name"):
+        find_pairs(options(tmp_path, datashell="IVF", infrare_name="ir"), "any")
+
+
+@pytest.mark.parametrize("part", [None, "input"])
+def test_exposure_scenes_take_the_brightest_and_the_darkest(tmp_path, part):
+    folder = tmp_path / (part or "")
+    for name, level in (("1", 90), ("2", 240), ("3", 10), ("4", 200)):
+        picture(folder / "church" / f"{name}.png", level)
+    picture(folder / "alley" / "dark.png", 1000, dtype=np.uint16)
+    picture(folder / "alley" / "light.png", 200)
+    picture(folder / "lonely" / "one.png")
+    (folder / "empty").mkdir()
+    found = find_pairs(options(tmp_path, datashell="MEF", part_name=part), "any")
+    assert names(found) == [("alley", "light.png", "dark.png"), ("church", "2.png", "3.png")]
+    assert len(found.problems) == 2
+    assert any("lonely: two or more exposures are needed, there are one.png" in p for p in found.problems)
+    assert any("empty: two or more exposures are needed, there are none" in p for p in found.problems)
+
+
+def test_focus_scenes_go_by_name_and_skip_the_ground_truth(tmp_path):
+    for name in ("b", "a"):
+        picture(tmp_path / "two" / f"{name}.png")
+    for name in ("gt", "near", "zfar"):
+        picture(tmp_path / "three" / f"{name}.png")
+    for name in "abcd":
+        picture(tmp_path / "four" / f"{name}.png")
+    found = find_pairs(options(tmp_path, datashell="MFF"), "any")
+    assert names(found) == [("three", "near.png", "zfar.png"), ("two", "a.png", "b.png")]
+    assert len(found.problems) == 1 and "four: two pictures are needed" in found.problems[0]
+
+
+def test_a_scene_with_a_broken_picture_is_left_out_whole(tmp_path):
+    for scene in ("fine", "hurt"):
+        for name in ("gt", "near", "zfar"):
+            picture(tmp_path / scene / f"{name}.png")
+    (tmp_path / "hurt" / "near.png").write_bytes(b"")
+    found = find_pairs(options(tmp_path, datashell="MFF"), "any")
+    assert [pair.stem for pair in found.pairs] == ["fine"]
+    assert "near.png is empty" in found.problems[0] and "hurt: left out" in found.problems[1]
+
+
+def test_flat_folders_group_by_the_word_at_the_end(tmp_path):
+    for name in ("road_01_ir", "road_01_vi", "sea-infrared", "sea-visible", "lost_vi"):
+        picture(tmp_path / "ivf" / f"{name}.png")
+    found = find_pairs(options(tmp_path / "ivf", datashell="IVF"), "any")
+    assert names(found) == [("road_01", "road_01_ir.png", "road_01_vi.png"),
+                            ("sea", "sea-infrared.png", "sea-visible.png")]
+    assert len(found.problems) == 1 and "lost" in found.problems[0]
+    picture(tmp_path / "mef" / "room_under.png", 20)
+    picture(tmp_path / "mef" / "room_over.png", 220)
+    assert names(find_pairs(options(tmp_path / "mef", datashell="MEF"), "any")) == [
+        ("room", "room_over.png", "room_under.png")]
+    for name in ("lytro-01-A", "lytro-01-B"):
+        picture(tmp_path / "mff" / f"{name}.jpg")
+    assert names(find_pairs(options(tmp_path / "mff", datashell="MFF"), "any")) == [
+        ("lytro-01", "lytro-01-A.jpg", "lytro-01-B.jpg")]
+
+
+@pytest.mark.parametrize("name, task", [
+    ("MultiFocusFusion_x", "MFF"), ("MultiExposureFusion", "MEF"), ("SMEF_1", "MEF"),
+    ("VisibleInfrareFusion", "IVF"), ("MultiFocusFusion_MEF", "MFF")])
+def test_run_names_decide_without_datashell(name, task):
+    assert task_of_run(name) == task
+
+
+def test_a_run_name_that_says_nothing_is_an_error():
+    with pytest.raises(UserError, match=r"name 'mine' has none of .*set datashell to IVF, MEF or MFF"):
+        task_of_run("mine")
+
+
+def test_two_sizes_in_one_pair_name_both(tmp_path):
+    first = picture(tmp_path / "a.png", size=(30, 20))
+    second = picture(tmp_path / "b.png", size=(30, 21))
+    with pytest.raises(UserError, match=r"a\.png is 30 x 20, .*b\.png is 30 x 21"):
+        load_pair(PairPaths("s", first, second))
+
+
+def test_infrared_range_touches_only_the_infrared_picture(tmp_path):
+    first = picture(tmp_path / "a.png", 300, channels=1, dtype=np.uint16)
+    second = picture(tmp_path / "b.png", 100)
+    paths = PairPaths("s", first, second)
+    assert load_pair(paths).first.pixels.max() == 300
+    stretched = load_pair(paths, "minmax", "IVF")
+    assert stretched.first.pixels.max() == 65535 and stretched.second.pixels.max() == 100
+    assert load_pair(paths, "minmax", "MEF").first.pixels.max() == 300
+
+
+def test_real_folders_are_read(shared_data):
+    root = shared_data / "data" / "test"
+    if not (root / "ivf").is_dir():
+        pytest.skip("no real test pairs")
+    for wanted in (options(root / "ivf", datashell="IVF", infrare_name="ir", visible_name="vi"),
+                   options(root, datashell="MEF", part_name="mef"), options(root, datashell="MFF", part_name="mff")):
+        found = find_pairs(wanted, "any")
+        assert len(found.pairs) >= 10 and found.problems == []
+        if found.task == "MEF":
+            assert all(pair.first.stem == "over" for pair in found.pairs)
+        load_pair(found.pairs[0], task=found.task)
