@@ -1,0 +1,199 @@
+"""Fusion without weights: what every report is read against.
+
+`Average`, `Maximum`, `LaplacianPyramid`, `SaliencePyramid` and `Mertens` take any number of images of one
+scene through ``fuse_many``; ``decompose`` is the same for a pair, in the form of the learned models. All work on
+whole pictures of any size from 16 x 16, need no weights and give the same result when the images are swapped.
+`FocusSelection` lives in `models/focus.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models import pyramid
+from models.defusion import Decomposition
+from models.registry import MODELS
+
+
+class Baseline(nn.Module):
+    """A fusion rule: no parameters, no windows. A subclass gives :meth:`fuse_many`."""
+
+    whole_image = True
+    needs_weights = False
+
+    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
+        """Fuse N images of one scene.
+
+        Args:
+            images: N tensors (B, C, H, W), float in [0, 1], equal shapes.
+
+        Returns:
+            (B, C, H, W); may leave [0, 1] by the overshoot of the rule.
+
+        Raises:
+            ValueError: no image, or shapes differ.
+        """
+        raise NotImplementedError
+
+    def decompose(self, x1: Tensor, x2: Tensor) -> Decomposition:
+        """Fuse a pair (B, C, H, W) in [0, 1]; a rule has no common and no unique part."""
+        return Decomposition(common=None, unique1=None, unique2=None, fused=self.fuse_many((x1, x2)))
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Decomposition:
+        return self.decompose(x1, x2)
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """N equal tensors (B, C, H, W) -> (N, B, C, H, W).
+
+    Raises:
+        ValueError: no image, or shapes differ.
+    """
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) != 1:
+        raise ValueError(f"fusing {len(images)} images of shapes {sorted(shapes)}: give images of one shape")
+    return torch.stack(tuple(images))
+
+
+@MODELS.register("Average")
+class Average(Baseline):
+    """Mean of the images at each pixel."""
+
+    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
+        return stack_images(images).mean(dim=0)
+
+
+@MODELS.register("Maximum")
+class Maximum(Baseline):
+    """Largest value at each pixel, channel by channel."""
+
+    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
+        return stack_images(images).amax(dim=0)
+
+
+@MODELS.register("LaplacianPyramid")
+class LaplacianPyramid(Baseline):
+    """Laplacian pyramid, the coefficient of larger magnitude in each band, base averaged (Burt and Adelson).
+
+    OpenCV's pyramid (binomial both ways, mirrored border), each channel by itself, on the CPU. Where two
+    coefficients are equally large their mean is taken, so that the order of the images has no say.
+
+    Args:
+        levels: number of bands.
+
+    Raises:
+        ValueError: ``levels`` is not positive.
+    """
+
+    def __init__(self, levels: int = 4) -> None:
+        super().__init__()
+        if levels < 1:
+            raise ValueError(f"LaplacianPyramid: levels={levels}; give at least 1")
+        self.levels = levels
+
+    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
+        return _per_picture(self._fuse, images)
+
+    def _fuse(self, images: np.ndarray) -> np.ndarray:
+        bands = []
+        for _ in range(self.levels):
+            coarse = np.stack([_pyr_down(image) for image in images])
+            fine = [image - _pyr_up(small, image.shape) for image, small in zip(images, coarse)]
+            bands.append(_larger_magnitude(np.stack(fine)))
+            images = coarse
+        fused = images.mean(axis=0)
+        for band in reversed(bands):
+            fused = _pyr_up(fused, band.shape) + band
+        return fused
+
+
+@MODELS.register("SaliencePyramid")
+class SaliencePyramid(Baseline):
+    """Laplacian pyramid, bands weighted by their local energy: the rule of `models/pyramid.py`.
+
+    One weight map a band serves all channels. A picture that is the same in all images comes back unchanged.
+
+    Args:
+        base: "average": mean of the bases; "exposure": weighted by how near each base's mean over channels is
+            to mid grey, which opens shadows and skies of an exposure pair.
+        levels: number of bands.
+        gain: how sharply the stronger band wins.
+        window: side of the energy's box mean, odd, in pixels of the band.
+
+    Raises:
+        ValueError: ``base`` is unknown, or ``levels`` or ``window`` do not fit.
+    """
+
+    def __init__(self, base: Literal["average", "exposure"] = "average", levels: int = pyramid.LEVELS,
+                 gain: float = pyramid.GAIN, window: int = pyramid.WINDOW) -> None:
+        super().__init__()
+        if base not in ("average", "exposure"):
+            raise ValueError(f"SaliencePyramid: base={base!r}; give 'average' or 'exposure'")
+        if levels < 1 or window < 1 or window % 2 == 0:
+            raise ValueError(f"SaliencePyramid: levels={levels}, window={window}; "
+                             "give at least one level and an odd window")
+        self.base, self.levels, self.gain, self.window = base, levels, gain, window
+
+    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
+        *bands, bases = pyramid.build_pyramids(images, self.levels)
+        logits = [pyramid.band_logits(band, self.gain, self.window) for band in bands]
+        fused = [pyramid.mix(band, pyramid.mixing_weights(logit)) for band, logit in zip(bands, logits)]
+        return pyramid.collapse_pyramid([*fused, self._fuse_bases(bases)])
+
+    def _fuse_bases(self, bases: Tensor) -> Tensor:
+        if self.base == "average":
+            return pyramid.average_base(bases)
+        return pyramid.mix(bases, pyramid.mixing_weights(pyramid.exposure_logits(bases)))
+
+
+@MODELS.register("Mertens")
+class Mertens(Baseline):
+    """Exposure fusion by contrast, saturation and well-exposedness (Mertens et al. 2007).
+
+    OpenCV's, on the CPU, with its default exponents, in float: no rounding to 8 bits between. Grey pictures go in
+    as three equal channels (saturation is then the same everywhere). OpenCV takes BGR; programs that hand it RGB
+    weigh red and blue contrast the wrong way round, which changes exposure pairs by 1 level in 255 on average.
+    """
+
+    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
+        return _per_picture(self._fuse, images)
+
+    @staticmethod
+    def _fuse(images: np.ndarray) -> np.ndarray:
+        channels = images.shape[-1]
+        if channels == 1:
+            images = np.repeat(images, 3, axis=-1)
+        # BGR order for its grey conversion; it divides by 255 itself, whatever the type.
+        sources = [np.ascontiguousarray(image[..., ::-1]) * 255 for image in images]
+        fused = cv2.createMergeMertens().process(sources)
+        return fused[..., ::-1][..., :channels].clip(0, 1)
+
+
+def _pyr_down(image: np.ndarray) -> np.ndarray:
+    """cv2.pyrDown that keeps a single channel's axis."""
+    small = cv2.pyrDown(image)
+    return small.reshape(*small.shape[:2], image.shape[2])
+
+
+def _pyr_up(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """cv2.pyrUp to (H, W, C) = ``shape``."""
+    return cv2.pyrUp(image, dstsize=(shape[1], shape[0])).reshape(shape)
+
+
+def _larger_magnitude(bands: np.ndarray) -> np.ndarray:
+    """(N, ...) -> (...): the value of largest magnitude, the mean of those that share it."""
+    magnitude = np.abs(bands)
+    winners = magnitude == magnitude.max(axis=0)
+    return (bands * winners).sum(axis=0) / winners.sum(axis=0, dtype=bands.dtype)
+
+
+def _per_picture(rule: Callable[[np.ndarray], np.ndarray], images: Sequence[Tensor]) -> Tensor:
+    """Run a NumPy rule (N, H, W, C) float32 -> (H, W, C) on each picture of a batch of tensors."""
+    stack = stack_images(images)
+    arrays = stack.detach().permute(1, 0, 3, 4, 2).float().cpu().numpy()
+    fused = np.stack([rule(np.ascontiguousarray(scene)) for scene in arrays])
+    return torch.from_numpy(fused).permute(0, 3, 1, 2).contiguous().to(stack)
