@@ -88,6 +88,7 @@ class DeFusionPP(nn.Module):
 
     whole_image = False
     needs_weights = True
+    has_components = True
     patch_size = 16
     mask_ratio = 0.75
 

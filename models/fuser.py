@@ -1,0 +1,233 @@
+"""From a pair of pictures to the fused one: colour, windows, network, blending, colour again.
+
+    from models import Fuser
+    fuse = Fuser.from_pretrained()
+    fused = fuse("ir.png", "vi.png").fused
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# Pictures as such (codecs, colour spaces) are the one thing that this room takes from data/.
+from data.images import Picture, from_unit, luma, read_picture, rgb_to_ycbcr, to_unit, ycbcr_to_rgb
+from models.registry import MODELS
+from models.weights import load_weights, read_metadata, weight_checksum
+from models.windows import run_windows
+from option.schema import TileOptions
+from utils.distributed import choose_device
+from utils.errors import MissingFileError, UserError
+from utils.precision import autocast, autocast_dtype
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defusionpp_cud.safetensors")
+COMPONENTS = ("fused", "common", "unique1", "unique2")
+Source = str | Path | Picture | np.ndarray | Tensor
+
+
+@dataclass
+class Fusion:
+    """A fused pair and what it was made of.
+
+    Arrays are (H, W, C) in the type of the inputs (the deeper one of two); for tensor inputs they are float
+    tensors (C, H, W) in [0, 1].
+
+    Attributes:
+        fused: everything.
+        common, unique1, unique2: components; None where the model has none or none were asked for.
+        seconds: time from decoded inputs to the result.
+    """
+
+    fused: np.ndarray | Tensor
+    common: np.ndarray | Tensor | None
+    unique1: np.ndarray | Tensor | None
+    unique2: np.ndarray | Tensor | None
+    seconds: float
+
+
+def default_weights() -> Path:
+    """The weights that the project ships as its best.
+
+    Raises:
+        MissingFileError: the checkout holds none.
+    """
+    for name in DEFAULT_WEIGHTS:
+        if (PRETRAINED / name).is_file():
+            return PRETRAINED / name
+    raise MissingFileError(f"{PRETRAINED}: holds no weights; train some with selftrain.py and give their path")
+
+
+class Fuser:
+    """Fuses pictures of any size with a model of the registry.
+
+    Args:
+        model: an ``nn.Module`` with ``decompose(x1, x2)``; see CONTRIBUTING.md.
+        device: "auto", "cpu", "cuda", ...
+        color: "ycbcr" (fuse luma, keep the colour of the visible image), "rgb", "gray"; None decides by the
+            task, and without a task by the pictures: grey with colour is ycbcr, colour with colour rgb.
+        tile: windows for large pictures.
+        amp: "auto" (bf16 where the device gains), "bf16", "off".
+    """
+
+    def __init__(self, model: nn.Module, *, device: str = "auto", color: str | None = None,
+                 tile: TileOptions | None = None, amp: str = "auto") -> None:
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.color = color
+        self.tile = tile or TileOptions()
+        self.dtype = autocast_dtype(amp, self.device)
+        self.checksum: str | None = None
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, *, model: str | None = None, network: dict | None = None,
+                        strict: bool = True, **kwargs) -> "Fuser":
+        """A fuser with the shipped weights, or with those of a file.
+
+        Args:
+            path: a ``.safetensors`` of ours (knows its model), or a published checkpoint.
+            model: registered name; by default what the file says, else ``DeFusionPP``.
+            network: keywords of the model; by default what the file says.
+            strict: unknown names in the file are an error.
+            **kwargs: of ``Fuser``.
+        """
+        path = Path(path) if path is not None else default_weights()
+        about = read_metadata(path) if path.is_file() else {}
+        network = network or json.loads(about.get("network", "{}"))
+        net = MODELS.create(model or about.get("model", "DeFusionPP"), **network)
+        load_weights(net, path, strict=strict)
+        fuser = cls(net, **kwargs)
+        fuser.checksum = weight_checksum(path)
+        return fuser
+
+    @torch.inference_mode()
+    def __call__(self, first: Source, second: Source, *, task: str | None = None, color: str | None = None,
+                 components: bool = True) -> Fusion:
+        """Fuse two registered pictures.
+
+        Args:
+            first, second: paths; ``Picture``; arrays (H, W) or (H, W, C), uint8, uint16 or float in [0, 1];
+                tensors (C, H, W), float in [0, 1]. Infrared first and visible second, over- first and
+                under-exposed second, near and far.
+            task: "IVF", "MEF" or "MFF", for the default colour handling.
+            color: overrides the fuser's.
+            components: whether common, unique1 and unique2 are wanted.
+
+        Raises:
+            UserError: sizes differ, or a picture is smaller than 16 x 16.
+        """
+        inputs = [_read(source) for source in (first, second)]
+        start = time.perf_counter()
+        x1, x2 = (item.unit.to(self.device, torch.float32) for item in inputs)
+        _check_sizes(x1, x2, inputs)
+        mode = color or self.color or _default_color(task, x1, x2)
+        result = self._fuse(x1, x2, mode, components)
+        pictures = {name: _restore(value, inputs) for name, value in result.items()}
+        fusion = Fusion(**{name: pictures.get(name) for name in COMPONENTS}, seconds=0.0)
+        fusion.seconds = time.perf_counter() - start
+        return fusion
+
+    def _fuse(self, x1: Tensor, x2: Tensor, mode: str, components: bool) -> dict[str, Tensor]:
+        """Unit pictures (C, H, W) in, named unit pictures out."""
+        if mode == "rgb":
+            return self._run(_three(x1), _three(x2), components)
+        result = self._run(_three(_grey(x1)), _three(_grey(x2)), components)
+        result = {name: luma(value) for name, value in result.items()}
+        if mode == "ycbcr" and max(x1.shape[0], x2.shape[0]) == 3:
+            chroma = _merge_chroma(x1, x2)
+            result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma]))
+        return result
+
+    def _run(self, x1: Tensor, x2: Tensor, components: bool) -> dict[str, Tensor]:
+        """Three-channel unit pictures (3, H, W) through the model; results clipped to [0, 1]."""
+        names = COMPONENTS if components and self.model.has_components else COMPONENTS[:1]
+
+        def run(pair: Tensor) -> Tensor:
+            with autocast(self.dtype, self.device):
+                out = self.model.decompose(*pair.split(3, dim=1))
+            return torch.cat([getattr(out, name).float() for name in names], dim=1)
+
+        pair = torch.cat([x1, x2])
+        if self.model.whole_image:
+            stacked = run(pair.unsqueeze(0))[0]
+        else:
+            stacked = run_windows(run, pair, size=self.tile.size, overlap=self.tile.overlap, batch=self.tile.batch)
+        return {name: value.clamp(0, 1) for name, value in zip(names, stacked.split(3))}
+
+
+@dataclass
+class _Input:
+    """A source as a unit picture (C, H, W), and what its result should look like.
+
+    Attributes:
+        kind: "stored" (8 or 16 bit), "float" (an array) or "tensor".
+    """
+
+    unit: Tensor
+    kind: str
+    name: str
+    bit_depth: int = 8
+
+
+def _read(source: Source) -> _Input:
+    if isinstance(source, (str, Path)):
+        source = read_picture(source)
+    if isinstance(source, np.ndarray) and source.dtype.kind != "f":
+        source = Picture(source[..., None] if source.ndim == 2 else source)
+    if isinstance(source, Picture):
+        name = str(source.path or "the array")
+        return _Input(torch.from_numpy(to_unit(source)), "stored", name, source.bit_depth)
+    if isinstance(source, np.ndarray):
+        unit = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(source), -1, 0)))
+        kind = "float"
+    else:
+        unit, kind = source.unsqueeze(0) if source.ndim == 2 else source, "tensor"
+    if unit.ndim != 3 or unit.shape[0] not in (1, 3) or not unit.is_floating_point():
+        raise UserError(f"fuse: {kind} input of shape {tuple(source.shape)} and {source.dtype}; give one picture with "
+                        "one or three channels: arrays (H, W, C), tensors (C, H, W) as float in [0, 1]")
+    return _Input(unit, kind, f"the {kind} input")
+
+
+def _restore(value: Tensor, inputs: list[_Input]) -> np.ndarray | Tensor:
+    """A unit picture (C, H, W) in the type of the inputs."""
+    if any(item.kind == "tensor" for item in inputs):
+        return value
+    array = value.cpu().numpy()
+    if any(item.kind == "float" for item in inputs):
+        return np.ascontiguousarray(array.transpose(1, 2, 0))
+    return from_unit(array, max(item.bit_depth for item in inputs))
+
+
+def _check_sizes(x1: Tensor, x2: Tensor, inputs: list[_Input]) -> None:
+    sizes = [f"{x.shape[2]} x {x.shape[1]}" for x in (x1, x2)]
+    if sizes[0] != sizes[1]:
+        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]} and {inputs[1].name} is {sizes[1]}; "
+                        "register the pair and cut it to one size first")
+    if min(x1.shape[1:]) < 16:
+        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]}; pictures need 16 x 16 pixels or more")
+
+
+def _default_color(task: str | None, x1: Tensor, x2: Tensor) -> str:
+    colours = {x1.shape[0], x2.shape[0]}
+    if colours == {1}:
+        return "gray"
+    if task == "IVF" or (task is None and colours == {1, 3}):
+        return "ycbcr"
+    return "rgb"
+
+
+def _three(x: Tensor) -> Tensor:
+    return x.expand(3, -1, -1) if x.shape[0] == 1 else x
+
+
+def _grey(x: Tensor) -> Tensor:
+    return x if x.shape[0] == 1 else luma(x)
+
+
+def _merge_chroma(x1: Tensor, x2: Tensor) -> Tensor:
+    """Cb and Cr (2, H, W): the second (visible) picture's if it has colour, else the first's."""
+    return rgb_to_ycbcr(x2 if x2.shape[0] == 3 else x1)[1:]

@@ -1,0 +1,98 @@
+"""Pictures of any size through a network of a fixed window: cut, run in batches, blend.
+
+The padding is the published one (reflect by 16 on every side, then right and below up to a multiple of 16);
+windows and blending are ours. Memory is bounded by the batch of windows and one sum of the results.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+MARGIN = 16
+MULTIPLE = 16
+
+
+def reflect_index(length: int, before: int, after: int) -> Tensor:
+    """Indices of a row of ``length`` pixels, reflected without repeating the edge, as often as needed."""
+    index = torch.arange(-before, length + after)
+    if length == 1:
+        return torch.zeros_like(index)
+    period = 2 * (length - 1)
+    index = index.remainder(period)
+    return torch.where(index < length, index, period - index)
+
+
+def reflect_pad(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+    """Reflect padding of (..., H, W) by any number of pixels, however small the picture."""
+    rows = reflect_index(x.shape[-2], top, bottom).to(x.device)
+    columns = reflect_index(x.shape[-1], left, right).to(x.device)
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def window_starts(length: int, size: int, overlap: int) -> list[int]:
+    """Evenly spread starts of windows of ``size`` that cover ``length`` and share at least ``overlap``."""
+    if length <= size:
+        return [0]
+    count = -(-(length - size) // (size - overlap)) + 1
+    return [round(i * (length - size) / (count - 1)) for i in range(count)]
+
+
+def _ramp(size: int, overlap: int) -> Tensor:
+    """Weights of a window along one axis: a smooth rise over the overlap, 1 inside, never 0."""
+    position = torch.arange(size, dtype=torch.float32) + 0.5
+    edge = torch.minimum(position, size - position)
+    if overlap == 0:
+        return torch.ones(size)
+    return torch.sin(torch.pi / 2 * (edge / overlap).clamp(max=1)).square()
+
+
+def _batches(items: list, count: int) -> Iterator[list]:
+    for start in range(0, len(items), count):
+        yield items[start : start + count]
+
+
+def run_windows(
+    run: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    size: int = 224,
+    overlap: int = 64,
+    batch: int = 16,
+    shift: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """Apply a network to a picture of any size.
+
+    Args:
+        run: (B, C, h, w) -> (B, K, h, w); h and w are multiples of 16, at most ``size``.
+        image: (C, H, W).
+        size, overlap: side of the windows and what neighbours share at least, in pixels.
+        batch: windows a call of ``run``.
+        shift: additional padding at the top and left, which moves the window and patch grid (for tests).
+
+    Returns:
+        (K, H, W), float32, on the device of ``image``.
+    """
+    height, width = image.shape[-2:]
+    top, left = MARGIN + shift[0], MARGIN + shift[1]
+    bottom = MARGIN + (-(height + top + MARGIN)) % MULTIPLE
+    right = MARGIN + (-(width + left + MARGIN)) % MULTIPLE
+    padded = reflect_pad(image, top, bottom, left, right)
+    rows, columns = padded.shape[-2:]
+    h, w = min(size, rows), min(size, columns)
+    corners = [(y, x) for y in window_starts(rows, h, overlap) for x in window_starts(columns, w, overlap)]
+    if len(corners) == 1:
+        total = run(padded.unsqueeze(0))[0].float()
+    else:
+        weight = (_ramp(h, min(overlap, h)).view(-1, 1) * _ramp(w, min(overlap, w))).to(image.device)
+        total = norm = None
+        for group in _batches(corners, batch):
+            out = run(torch.stack([padded[:, y : y + h, x : x + w] for y, x in group])).float()
+            if total is None:
+                total = out.new_zeros(out.shape[1], rows, columns)
+                norm = out.new_zeros(rows, columns)
+            for (y, x), result in zip(group, out):
+                total[:, y : y + h, x : x + w] += weight * result
+                norm[y : y + h, x : x + w] += weight
+        total /= norm
+    return total[:, top : top + height, left : left + width]
