@@ -18,14 +18,17 @@ class OptionError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+def likeness(name: str, other: str) -> float:
+    """How alike two names are whatever their case: 1 for equal ones, 0 for those that share nothing."""
+    return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names that ``name`` was probably meant to be, best first.
 
     A name is kept when it is nearly as near as the best one, so that one slip of the finger gives one answer.
     """
-    wanted = name.lower()
-    scored = sorted(((difflib.SequenceMatcher(None, wanted, other.lower()).ratio(), other) for other in known),
-                    key=lambda pair: (-pair[0], pair[1]))
+    scored = sorted(((likeness(name, other), other) for other in known), key=lambda pair: (-pair[0], pair[1]))
     if not scored or scored[0][0] < 0.6:
         return []
     return [other for score, other in scored[:count] if score >= max(0.6, scored[0][0] - 0.1)]

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 _VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^{}]*)\})")
 
@@ -45,6 +45,12 @@ Whole = Annotated[int, BeforeValidator(_not_bool)]
 Number = Annotated[float, BeforeValidator(_not_bool)]
 PathText = Annotated[str, BeforeValidator(expand_path),
                      PlainSerializer(lambda path: path.replace("$", "$$"), when_used="json")]
+
+
+def published(default: Any = None, remark: str = "") -> Any:
+    """A key of published option files that nothing here needs; `Options.notes` names it when it is given."""
+    return Field(default, description=f"published key without effect{remark and f': {remark}'}",
+                 json_schema_extra={"no_effect": True})
 
 
 class Section(BaseModel):

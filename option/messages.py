@@ -56,9 +56,16 @@ def _dotted(loc: tuple[Any, ...]) -> str:
 
 
 def _text(finding: Any, root: type[Section]) -> str:
+    return _unknown_key(finding["loc"], root) if finding["type"] == "extra_forbidden" else finding_text(finding)
+
+
+def finding_text(finding: Any) -> str:
+    """What is wrong with one value, in the words of an option file.
+
+    Args:
+        finding: an entry of ``ValidationError.errors()``.
+    """
     kind, value, ctx = finding["type"], finding["input"], finding.get("ctx", {})
-    if kind == "extra_forbidden":
-        return _unknown_key(finding["loc"], root)
     if kind == "missing":
         return "missing; give it a value"
     if kind == "value_error":

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from option.errors import OptionError
-from option.fields import Section, Whole
+from option.fields import Section, Whole, published
 from option.sections_data import (
     DatasetOptions,
     PairDataOptions,
@@ -34,11 +34,11 @@ class NetworkOptions(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    in_nc: Whole | None = Field(None, description="published key without effect")
-    block_num: Whole | None = Field(None, description="published key without effect")
-    init: str | None = Field(None, description="published key without effect")
-    hidden_channels: Whole | None = Field(None, description="published key without effect")
-    K: Whole | None = Field(None, description="published key without effect")
+    in_nc: Whole | None = published()
+    block_num: Whole | None = published()
+    init: str | None = published()
+    hidden_channels: Whole | None = published()
+    K: Whole | None = published()
 
     def arguments(self) -> dict[str, Any]:
         """The keywords for the model: every key but the published ones without effect."""
@@ -91,20 +91,6 @@ def _device_name(device: str) -> str:
 
 RunName = Annotated[str, AfterValidator(_run_name)]
 DeviceName = Annotated[str, AfterValidator(_device_name)]
-def _run_name(name: str) -> str:
-    if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00]", name):
-        raise ValueError(f"should be the name of a folder, without slashes, got {name!r}")
-    return name
-
-
-def _device_name(device: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
-        raise ValueError(f"should be auto, cpu, cuda, cuda:1, mps or xpu, got {device!r}")
-    return device
-
-
-RunName = Annotated[str, AfterValidator(_run_name)]
-DeviceName = Annotated[str, AfterValidator(_device_name)]
 MetricNames = Annotated[tuple[str, ...] | str, BeforeValidator(_metric_names)]
 
 
@@ -137,7 +123,7 @@ class Options(Section):
     def at(self, key: str) -> str:
         """Where a key was given, for the start of a message: ``option/test/IVF.yaml: model``."""
         for given, flag in self._overridden.items():
-            if key == given or key.startswith(given + ".") or given.startswith(key + "."):
+            if key == given or key.startswith(given + "."):
                 return f"{flag}: {key}"
         return f"{self._source}: {key}"
 
@@ -161,16 +147,12 @@ class Options(Section):
 
 
 def _without_effect(section: Section, prefix: str = "") -> list[str]:
-    """Paths of the given keys whose description says that they have no effect."""
+    """Paths of the given keys that are only there for published files."""
     keys: list[str] = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             keys += _without_effect(value, f"{prefix}{name}.")
-        elif value is not None and name in section.model_fields_set and "no effect" in _meaning(field):
+        elif name in section.model_fields_set and value is not None and field.json_schema_extra:
             keys.append(prefix + name)
     return keys
-
-
-def _meaning(field: Any) -> str:
-    return (field.description or "").replace("without effect", "no effect")

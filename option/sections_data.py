@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from option.fields import Number, PathText, Section, Whole
+from option.fields import Number, PathText, Section, Whole, published
 
 IrRange = Literal["full", "minmax", "percentile"]
 _IR_RANGE = ("how 16-bit infrared becomes [0, 1]: full (65535 is 1), minmax (of each picture) or percentile "
@@ -16,7 +16,7 @@ _IR_RANGE = ("how 16-bit infrared becomes [0, 1]: full (65535 is 1), minmax (of 
 class TrainDataOptions(Section):
     """The training set: photographs (stage 1), photographs and registered pairs (stage 2)."""
 
-    name: str = Field("train", description="label of the set; accepted from published files, no effect")
+    name: str = published("train", "label of the set")
     type: str = Field("photos", description="registered data set: photos, irvis, webdataset or one of your own")
     arguments: dict[str, Any] = Field({}, description="keywords for a data set of your own; it checks them")
     dataroot: PathText | None = Field(None, description="folder of photographs, searched recursively, or tar "
@@ -50,9 +50,9 @@ class TrainDataOptions(Section):
                                                   "the ctmr keys when ctmr_dataroot is given, else the same keys")
     ir_range: IrRange = Field("full", description=_IR_RANGE)
 
-    max_iter: Whole | None = Field(None, description="published key without effect")
-    iter_size: Whole | None = Field(None, description="published key without effect")
-    debug: bool | None = Field(None, description="published key without effect")
+    max_iter: Whole | None = published()
+    iter_size: Whole | None = published()
+    debug: bool | None = published()
 
     @property
     def photo_root(self) -> str | None:
@@ -75,7 +75,7 @@ class TrainDataOptions(Section):
 class PairDataOptions(Section):
     """Real pairs to fuse; the published folder layouts."""
 
-    name: str = Field("test", description="label of the set; accepted from published files, no effect")
+    name: str = published("test", "label of the set")
     dataroot: PathText = Field(description="folder of the data set")
     datashell: Literal["IVF", "MEF", "MFF"] | None = Field(
         None, description="layout: IVF (two folders), MEF or MFF (one folder a scene); when not given the run's "
@@ -84,8 +84,9 @@ class PairDataOptions(Section):
     visible_name: PathText | None = Field(None, description="IVF: visible sub-folder")
     part_name: PathText | None = Field(None, description="MEF, MFF: sub-folder that holds the scenes")
     input_name: PathText | None = Field(None, description="MEF, MFF: part_name under its name in training files")
-    img_size: Whole | None = Field(None, validation_alias=AliasChoices("img_size", "image_size"),
-                                   description="published key without effect: pictures keep their size")
+    img_size: Whole | None = Field(
+        None, validation_alias=AliasChoices("img_size", "image_size"), json_schema_extra={"no_effect": True},
+        description="published key without effect: pictures keep their size")
     batch_size: Whole = Field(1, ge=1, description="published key; pairs are fused one by one, windows in batches")
     workers: Whole = Field(1, ge=0, description="processes that read pictures and compute metrics")
     ir_range: IrRange = Field("full", description=_IR_RANGE)
@@ -106,7 +107,7 @@ class PairDataOptions(Section):
 class ValDataOptions(PairDataOptions):
     """Pairs that are fused and scored every `train.val_freq` epochs."""
 
-    name: str = Field("val", description="label of the set; accepted from published files, no effect")
+    name: str = published("val", "label of the set")
 
 
 class TestDataOptions(PairDataOptions):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from option.fields import Number, PathText, Section, Whole
+from option.fields import Number, PathText, Section, Whole, published
 
 
 class PathOptions(Section):
@@ -21,7 +21,7 @@ class PathOptions(Section):
                                           "testing: the weights (not given: those that come with the project)")
     experiments_root: PathText = Field("experiments", description="folder of the training runs")
     results_root: PathText = Field("results", description="folder of the fused pictures")
-    pretrained_models_state: PathText | None = Field(None, description="published key without effect")
+    pretrained_models_state: PathText | None = published()
 
 
 class LoggerOptions(Section):
@@ -65,9 +65,9 @@ class TrainOptions(Section):
     compile: bool = Field(False, description="torch.compile the network (falls back with a warning)")
     val_freq: Whole = Field(3, ge=1, description="epochs between two validations")
     manual_seed: Whole = Field(1, ge=0, le=2**32 - 1, description="seed of every random draw")
-    max_grad_clip: Number | None = Field(None, description="published key without effect")
-    niter: Whole | None = Field(None, description="published key without effect: epoch decides the length")
-    kernel_freq: Whole | None = Field(None, description="published key without effect")
+    max_grad_clip: Number | None = published()
+    niter: Whole | None = published(remark="epoch decides the length")
+    kernel_freq: Whole | None = published()
 
     @field_validator("lr_steps")
     @classmethod

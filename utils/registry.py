@@ -8,15 +8,16 @@ A file that is dropped into the package is found by itself:
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from option.errors import did_you_mean, nearest
+from option.errors import did_you_mean, likeness, nearest
 from utils.errors import UserError
+from utils.signatures import check_value, signature_of
 
 Entry = TypeVar("Entry", bound=Callable[..., Any])
 
@@ -46,7 +47,8 @@ class Registry:
             for new in (name, *aliases):
                 taken = self._entries.get(self._aliases.get(new, new))
                 if taken is not None and _place(taken) != _place(entry):
-                    raise ValueError(f"{self.kind} {new} is registered twice: {_place(taken)} and {_place(entry)}")
+                    raise ValueError(f"{self.kind} {new} is registered twice: {' '.join(_place(taken))} and "
+                                     f"{' '.join(_place(entry))}")
             self._entries[name] = entry
             self._aliases.update(dict.fromkeys(aliases, name))
             return entry
@@ -71,40 +73,52 @@ class Registry:
         self._discover()
         entry = self._entries.get(self._aliases.get(name, name))
         if entry is None:
-            raise UserError(_at(where, self._unknown(name)))
+            raise UserError(f"{where}: {self._unknown(name)}" if where else self._unknown(name))
         return entry
 
     def create(self, name: str, /, **arguments: Any) -> Any:
         """Build the entry of that name with keywords; see :meth:`build`."""
         return self.build(name, arguments)
 
-    def build(self, name: str, arguments: Mapping[str, Any], *, where: str = "", arguments_where: str = "") -> Any:
+    def build(self, name: str, arguments: Mapping[str, Any], *, at: Callable[[str], str] = str,
+              name_key: str = "", arguments_key: str = "") -> Any:
         """Build the entry of that name, its keywords checked against its signature first.
 
         Args:
             name: as in the option file.
             arguments: keywords for the class or function.
-            where: place of the name, for the message.
-            arguments_where: place of the keywords, such as ``option/test/IVF.yaml: network_G``.
+            at: gives the place of a key for a message, as ``Options.at`` does.
+            name_key: key of the name, such as ``model``.
+            arguments_key: key of the keywords, such as ``network_G``.
 
         Raises:
-            UserError: unknown name, unknown keyword (with the nearest known), or a keyword is missing.
+            UserError: unknown name; a keyword is unknown, missing, of a wrong type, or refused by the entry.
         """
-        entry = self.get(name, where=where)
-        known, required, takes_any = _keywords(entry)
+        entry = self.get(name, where=at(name_key) if name_key else "")
+
+        def place(keyword: str) -> str:
+            return at(f"{arguments_key}.{keyword}") if arguments_key else f"{self.kind} {name}: {keyword}"
+
+        signature = signature_of(entry)
         for keyword in arguments:
-            if keyword not in known and not takes_any:
-                text = f"{name} takes no such key {did_you_mean(keyword, known)}"
-                if arguments_where:
-                    raise UserError(f"{arguments_where}.{keyword}: unknown key: {text}")
-                raise UserError(f"{keyword}: unknown keyword: {text}")
-        missing = [keyword for keyword in required if keyword not in arguments]
-        if missing:
-            raise UserError(_at(arguments_where, f"{self.kind} {name} also needs {', '.join(missing)}"))
-        return entry(**arguments)
+            if keyword not in signature.known and not signature.takes_any:
+                raise UserError(f"{place(keyword)}: unknown key {did_you_mean(keyword, signature.known)}")
+        for keyword in signature.required:
+            if keyword not in arguments:
+                raise UserError(f"{place(keyword)}: missing; {self.kind} {name} needs it")
+        checked = {keyword: check_value(value, signature.known.get(keyword, Any), place(keyword))
+                   for keyword, value in arguments.items()}
+        try:
+            return entry(**checked)
+        except (ValueError, AssertionError) as error:
+            if not checked or isinstance(error, FileNotFoundError):
+                raise
+            given = ", ".join(f"{keyword}={value!r}" for keyword, value in checked.items())
+            where = at(arguments_key) if arguments_key else self.kind
+            raise UserError(f"{where}: {name} cannot be built with {given}: {error}") from error
 
     def _unknown(self, name: str) -> str:
-        known = sorted([*self._entries, *self._aliases], key=lambda other: (-_likeness(name, other), other))
+        known = sorted([*self._entries, *self._aliases], key=lambda other: (-likeness(name, other), other))
         near = nearest(name, known)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         return f"unknown {self.kind} {name}{hint}; known: {', '.join(known) or 'none'}"
@@ -118,37 +132,7 @@ class Registry:
                 self._imported.add(module.name)
 
 
-def _keywords(entry: Callable[..., Any]) -> tuple[set[str], list[str], bool]:
-    """Known keywords, required ones, and whether any other is taken too.
-
-    A class that hands ``**kwargs`` on takes what its parents take.
-    """
-    known: dict[str, inspect.Parameter] = {}
-    initialisers = [vars(base)["__init__"] for base in inspect.getmro(entry) if "__init__" in vars(base)] \
-        if inspect.isclass(entry) else [entry]
-    takes_any = True
-    for initialiser in initialisers:
-        if initialiser is object.__init__:
-            takes_any = False
-            break
-        parameters = list(inspect.signature(initialiser).parameters.values())
-        for parameter in parameters[1:] if inspect.isclass(entry) else parameters:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                known.setdefault(parameter.name, parameter)
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        if not takes_any:
-            break
-    required = [name for name, parameter in known.items() if parameter.default is parameter.empty]
-    return set(known), required, takes_any
-
-
-def _likeness(name: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
-
-
-def _place(entry: Callable[..., Any]) -> str:
-    return f"{entry.__module__}.{entry.__qualname__}"
-
-
-def _at(where: str, text: str) -> str:
-    return f"{where}: {text}" if where else text
+def _place(entry: Callable[..., Any]) -> tuple[str, str]:
+    """File and name of an entry: equal for a module and the same module run as a script or loaded anew."""
+    file = getattr(sys.modules.get(entry.__module__), "__file__", None)
+    return file or inspect.getsourcefile(entry) or entry.__module__, entry.__qualname__

@@ -1,0 +1,107 @@
+"""What a class or function takes, and whether a value from an option file fits."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from option.messages import finding_text, shown
+from utils.errors import UserError
+
+_PLAIN = (int, float, bool, str, type(None))
+# Their initialisers are written with **kwargs and refuse every keyword.
+_TAKES_NOTHING = {("builtins", "object"), ("torch.nn.modules.module", "Module")}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Keywords of a class or function.
+
+    Attributes:
+        known: keyword -> its annotation (Any where there is none).
+        required: the keywords without a default.
+        takes_any: whether any other keyword is taken too.
+    """
+
+    known: dict[str, Any]
+    required: list[str]
+    takes_any: bool
+
+
+def signature_of(entry: Callable[..., Any]) -> Signature:
+    """Read the keywords of a function or of a class's initialiser.
+
+    A class that hands ``**kwargs`` on is taken to accept what its parents accept.
+    """
+    known: dict[str, Any] = {}
+    required: list[str] = []
+    takes_any = False
+    for function in _initialisers(entry):
+        parameters = list(inspect.signature(function).parameters.values())[inspect.isclass(entry):]
+        hints = _hints(function)
+        for parameter in parameters:
+            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if named and parameter.name not in known:
+                known[parameter.name] = hints.get(parameter.name, Any)
+                if parameter.default is parameter.empty:
+                    required.append(parameter.name)
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        if not takes_any:
+            break
+    else:
+        takes_any = takes_any and not inspect.isclass(entry)
+    return Signature(known, required, takes_any)
+
+
+def check_value(value: Any, annotation: Any, where: str) -> Any:
+    """The value as the annotated type, such as a list as a tuple.
+
+    Only types that an option file can express are checked; a value for any other annotation passes.
+
+    Raises:
+        UserError: the value does not fit; starts with ``where``.
+    """
+    if not _is_plain(annotation):
+        return value
+    numbers_only = bool not in (annotation, *typing.get_args(annotation))
+    if isinstance(value, bool) and numbers_only:
+        # To Python true is 1; to a reader of an option file it is not.
+        raise UserError(f"{where}: should not be {shown(value)}; it is no switch")
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"{where}: {finding_text(error.errors(include_url=False)[0])}") from None
+
+
+def _initialisers(entry: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The function itself, or the initialisers of a class and its parents, nearest first."""
+    if not inspect.isclass(entry):
+        return [entry]
+    own = [vars(base)["__init__"] for base in inspect.getmro(entry)
+           if "__init__" in vars(base) and (base.__module__, base.__name__) not in _TAKES_NOTHING]
+    return own or [lambda self: None]
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):  # names that only a type checker imports
+        return {}
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Whether an annotation is made of numbers, text, switches, lists and tuples alone."""
+    if annotation in _PLAIN:
+        return True
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return True
+    if origin in (typing.Union, types.UnionType, tuple, list):
+        return all(argument is Ellipsis or _is_plain(argument) for argument in arguments)
+    return False
