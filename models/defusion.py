@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoder import Encoder, PositionTable
-from models.layers import CrossBlock, tokens_to_pixels, vit_block
+from models.layers import CrossBlock, choose_kept, keep_tokens, restore_tokens, tokens_to_pixels, vit_block
 from models.registry import MODELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -55,10 +55,8 @@ class PairTokens:
         Args:
             kept: (B, K) patch indices; the same places are kept in all six tensors.
         """
-        index = torch.cat([torch.zeros_like(kept[:, :1]), kept + 1], dim=1).unsqueeze(-1)
-        return PairTokens(*(
-            x.gather(1, index.repeat(x.shape[0] // index.shape[0], 1, x.shape[-1]))
-            for x in (self.common, self.common_skip, self.unique, self.unique_skip)))
+        return PairTokens(*(keep_tokens(x, kept) for x in (
+            self.common, self.common_skip, self.unique, self.unique_skip)))
 
 
 def swap_halves(x: Tensor) -> Tensor:
@@ -141,7 +139,7 @@ class DeFusionPP(nn.Module):
         """
         tokens = self.separate(*self.encode(x1, x2), swapped)
         grid = self.grid(x1)
-        kept = noise.argsort(dim=1)[:, : int(noise.shape[1] * (1 - self.mask_ratio))]
+        kept = choose_kept(noise, self.mask_ratio)
         result = self.draw(tokens, grid)
         result.recon = self.reconstruct(tokens.select(kept), kept, grid)
         return result
@@ -164,14 +162,18 @@ class DeFusionPP(nn.Module):
         return PairTokens(
             common=self._common(self.common_cross, f, swapped),
             common_skip=self._common(self.common_skip_cross, r, swapped),
-            unique=self.unique_cross(swap_halves(f), f) + self.unique_residual(f),
-            unique_skip=self.unique_skip_cross(swap_halves(r), r) + self.unique_skip_residual(r),
+            unique=self._unique(self.unique_cross, self.unique_residual, f),
+            unique_skip=self._unique(self.unique_skip_cross, self.unique_skip_residual, r),
         )
 
     @staticmethod
     def _common(cross: CrossBlock, pair: Tensor, swapped: bool) -> Tensor:
         first, second = pair.chunk(2)
         return cross(second, first) if swapped else cross(first, second)
+
+    @staticmethod
+    def _unique(cross: CrossBlock, residual: nn.Module, pair: Tensor) -> Tensor:
+        return cross(swap_halves(pair), pair) + residual(pair)
 
     def fuse_tokens(self, tokens: PairTokens) -> Tensor:
         """G = g + gs: fused features (B, L, D) of whole or of masked tokens."""
@@ -191,10 +193,7 @@ class DeFusionPP(nn.Module):
     def reconstruct(self, kept_tokens: PairTokens, kept: Tensor, grid: tuple[int, int]) -> Tensor:
         """The picture (B, 3, H, W) from the kept tokens alone (masked feature modelling)."""
         x = self.refine(self.fuse_tokens(kept_tokens))
-        batch, _, dim = x.shape
-        full = self.mask_token.to(x.dtype).expand(batch, grid[0] * grid[1], dim)
-        full = full.scatter(1, kept.unsqueeze(-1).expand(-1, -1, dim), x[:, 1:])
-        x = torch.cat([x[:, :1], full], dim=1) + self.position(grid, x)
+        x = restore_tokens(x, kept, self.mask_token, grid[0] * grid[1]) + self.position(grid, x)
         return self._picture(self.mfm_head(self.mfm_norm(self.mfm_blocks(x))), grid)
 
     def _picture(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -163,6 +163,50 @@ def tokens_to_pixels(tokens: Tensor, grid: tuple[int, int], patch: int = 16) -> 
     return x.reshape(tokens.shape[0], -1, h * patch, w * patch)
 
 
+def pixels_to_tokens(pictures: Tensor, patch: int = 16) -> Tensor:
+    """The inverse of :func:`tokens_to_pixels`: (B, 3, H, W) -> (B, N, 3 * patch²)."""
+    batch, channels, height, width = pictures.shape
+    x = pictures.view(batch, channels, height // patch, patch, width // patch, patch)
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, channels * patch**2)
+
+
+def choose_kept(noise: Tensor, mask_ratio: float) -> Tensor:
+    """Indices (B, K) of the K = floor(N (1 - mask_ratio)) patches with the least of the noise (B, N)."""
+    return noise.argsort(dim=1)[:, : int(noise.shape[1] * (1 - mask_ratio))]
+
+
+def keep_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
+    """The class token and the kept patches.
+
+    Args:
+        tokens: (B', 1 + N, D), B' = B or a multiple of it (stacked groups in which the same places are kept).
+        kept: (B, K) patch indices.
+
+    Returns:
+        (B', 1 + K, D).
+    """
+    index = torch.cat([torch.zeros_like(kept[:, :1]), kept + 1], dim=1).unsqueeze(-1)
+    return tokens.gather(1, index.repeat(tokens.shape[0] // index.shape[0], 1, tokens.shape[-1]))
+
+
+def restore_tokens(tokens: Tensor, kept: Tensor, mask_token: Tensor, patches: int) -> Tensor:
+    """Kept tokens back in their places, the mask token in all others.
+
+    Args:
+        tokens: (B, 1 + K, D), class token first.
+        kept: (B, K) the places of the K patches.
+        mask_token: (1, 1, D).
+        patches: N.
+
+    Returns:
+        (B, 1 + N, D).
+    """
+    batch, _, dim = tokens.shape
+    full = mask_token.to(tokens.dtype).expand(batch, patches, dim)
+    full = full.scatter(1, kept.unsqueeze(-1).expand(-1, -1, dim), tokens[:, 1:])
+    return torch.cat([tokens[:, :1], full], dim=1)
+
+
 def sincos_position_table(dim: int, grid: tuple[int, int], base: int = BASE_GRID) -> Tensor:
     """Fixed 2-D sine-cosine position table with a zero row for the class token (METHOD.md, section 3).
 
