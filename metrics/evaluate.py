@@ -1,8 +1,6 @@
 """Scoring many pairs on worker processes, beside a program that is busy with other things (fusing, say)."""
 
 import contextlib
-import logging
-import math
 import os
 import sys
 import threading
@@ -15,12 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from metrics import compute, expand
 from metrics.folders import Method, SourceSet, find_results, read_grey_or_rgb
 from metrics.ranking import Comparison
 from metrics.scores import Scores
 from utils.errors import UserError
-
-log = logging.getLogger(__name__)
 
 Picture = np.ndarray | str | Path
 Progress = Callable[[], None]
@@ -85,14 +82,15 @@ class Scorer:
             scores = scorer.collect()
 
     Args:
-        names: metrics, as ``metrics.compute`` takes them.
+        names: metrics, as ``metrics.expand`` takes them.
         workers: processes of its own pool; 0 scores inside ``submit``. One is enough to keep up with fusing.
         colour: ``grey`` or ``channels``.
         pool: workers to share with other scorers; ``workers`` is then not used.
     """
 
-    def __init__(self, names: Sequence[str], workers: int = 1, colour: str = "grey", pool: Pool | None = None) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: str | Sequence[str], workers: int = 1, colour: str = "grey",
+                 pool: Pool | None = None) -> None:
+        self.names = tuple(expand(names))
         self.colour = colour
         self._pool = pool if pool is not None else Pool(workers)
         self._owns_pool = pool is None
@@ -146,14 +144,14 @@ class Scorer:
         self.close()
 
 
-def score_folders(sources: SourceSet, methods: Sequence[Method], names: Sequence[str], *, colour: str = "grey",
+def score_folders(sources: SourceSet, methods: Sequence[Method], names: str | Sequence[str], *, colour: str = "grey",
                   workers: int = 1, shared_only: bool = False, progress: Progress | None = None) -> Comparison:
     """Score result folders against a set of pairs.
 
     Args:
         sources: from ``find_sources`` or ``find_scenes``.
         methods: from ``name_methods``.
-        names: metrics, as ``metrics.compute`` takes them.
+        names: metrics, as ``metrics.expand`` takes them.
         colour: ``grey`` or ``channels``.
         workers: processes.
         shared_only: score only the pairs for which every method has a picture.
@@ -162,6 +160,7 @@ def score_folders(sources: SourceSet, methods: Sequence[Method], names: Sequence
     Raises:
         UserError: no method has a picture for any pair, or no pair is left by ``shared_only``.
     """
+    names = expand(names)
     stems = [pair.stem for pair in sources.pairs]
     found = [find_results(method, stems) for method in methods]
     if shared_only:
@@ -194,27 +193,10 @@ def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Pictu
     if not a.shape[:2] == b.shape[:2] == f.shape[:2]:
         told = ", ".join(f"{x.shape[1]} x {x.shape[0]}" for x in (a, b, f))
         return {}, size, [f"sizes differ (first, second, fused: {told}); not scored"]
-    from metrics import compute  # here, so that a caller who only reads scores needs no metric
-
     try:
         return compute(names, a, b, f, colour=colour), size, []
-    except ValueError:
-        return _score_each(names, colour, (a, b, f), size)
-
-
-def _score_each(names: tuple[str, ...], colour: str, triple: tuple[np.ndarray, ...], size: tuple[int, int],
-                ) -> tuple[dict[str, float], tuple[int, int], list[str]]:
-    """Metric by metric, so that one which is not defined for this triple takes no other with it."""
-    from metrics import compute
-
-    values, problems = {}, []
-    for name in names:
-        try:
-            values.update(compute([name], *triple, colour=colour))
-        except ValueError as error:
-            values[name] = math.nan
-            problems.append(f"{name}: {error}")
-    return values, size, problems
+    except UserError as error:
+        return {}, size, [str(error)]
 
 
 def _start_worker() -> None:
@@ -222,7 +204,8 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
     with contextlib.suppress(AttributeError, OSError):
         os.nice(5)
-    import metrics  # noqa: F401  loads the metrics and their compiled cache
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    compute("common", *noise)
 
 
 def _no_work() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from metrics.folders import Method, SourceSet
-from metrics.scores import Provenance, Scores, _cell, write_json, write_table
+from metrics.scores import Provenance, Scores, cell, write_json, write_table
+from metrics.table import METRICS
 
 
 def rank(values: Sequence[float], better: str) -> list[float]:
@@ -31,8 +32,6 @@ def rank(values: Sequence[float], better: str) -> list[float]:
 
 def direction(name: str) -> str:
     """``higher``, ``lower`` or ``nearest0``."""
-    from metrics.table import METRICS
-
     return METRICS[name].better
 
 
@@ -92,7 +91,11 @@ class Comparison:
         for method in self.methods:
             if method.missing:
                 lines.append(f"{method.name}: no picture for {', '.join(method.missing)}; in {method.folder}")
-            lines += [f"{method.name}: {line}" for line in self.scores[method.name].problems]
+            scores = self.scores[method.name]
+            lines += [f"{method.name}: {line}" for line in scores.problems]
+            undefined = {name: int(np.isnan(scores.column(name)).sum()) for name in self.names}
+            lines += [f"{method.name}: {name} is not defined for {count} of {len(scores.values)} pairs, left out of "
+                      "its mean" for name, count in undefined.items() if count]
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,9 +129,9 @@ class Comparison:
         ranks, means = self.ranks(), self.mean_ranks()
         for name in self.order():
             mean, std = self.scores[name].mean(), self.scores[name].std()
-            row = [name, str(len(self.scores[name].values)), _cell(means.get(name, math.nan))]
-            row += [_cell(mean[metric]) for metric in self.names] + [_cell(std[metric]) for metric in self.names]
-            rows.append(row + [_cell(ranks.get(name, {}).get(metric, math.nan)) for metric in self.names])
+            row = [name, str(len(self.scores[name].values)), cell(means.get(name, math.nan))]
+            row += [cell(mean[metric]) for metric in self.names] + [cell(std[metric]) for metric in self.names]
+            rows.append(row + [cell(ranks.get(name, {}).get(metric, math.nan)) for metric in self.names])
         return rows
 
 

@@ -73,11 +73,11 @@ class Scores:
         rows = [["stem", "width", "height", "seconds", *self.names]]
         for stem, row in self.values.items():
             size = self.sizes.get(stem, ("", ""))
-            rows.append([stem, *size, _cell(self.seconds.get(stem)), *(_cell(row[name]) for name in self.names)])
+            rows.append([stem, *size, cell(self.seconds.get(stem)), *(cell(row[name]) for name in self.names)])
         mean, std = self.mean(), self.std()
         seconds = np.array(list(self.seconds.values()))
-        rows.append(["mean", "", "", _cell(_mean(seconds)), *(_cell(mean[name]) for name in self.names)])
-        rows.append(["std", "", "", _cell(_std(seconds)), *(_cell(std[name]) for name in self.names)])
+        rows.append(["mean", "", "", cell(_mean(seconds)), *(cell(mean[name]) for name in self.names)])
+        rows.append(["std", "", "", cell(_std(seconds)), *(cell(std[name]) for name in self.names)])
         write_table(path, rows, provenance)
 
     def write_json(self, path: str | Path, provenance: Provenance | None = None) -> None:
@@ -121,7 +121,7 @@ def _std(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if values.size > 1 else math.nan
 
 
-def _cell(value: float | None) -> str:
+def cell(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.10g}"
 
 

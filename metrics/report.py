@@ -1,0 +1,231 @@
+"""The report of a comparison: one HTML file that needs nothing else, and the same as Markdown."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from metrics.pictures import PictureLimits, ShownPair, choose_stems, crop_at, encode_all, load_pairs
+from metrics.plots import make_plot
+from metrics.ranking import Comparison, direction, file_name
+from metrics.scores import Provenance, one_line
+from metrics.table import METRICS
+from utils.files import atomic_write
+
+TEMPLATES = Path(__file__).parent / "templates"
+ARROWS = {"higher": "↑", "lower": "↓", "nearest0": "→0"}
+WORDS = {"higher": "higher is better", "lower": "lower is better", "nearest0": "nearer to 0 is better"}
+MARKDOWN_COLUMNS = 4
+DETAIL_SIDE = 240
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table as text; ``place`` is ``best``, ``second`` or empty."""
+
+    mean: str
+    std: str
+    rank: str
+    place: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method's row of the table."""
+
+    method: str
+    pairs: int
+    ranked: bool
+    mean_rank: str
+    rank_share: float | None
+    place: str
+    cells: tuple[Cell, ...]
+    seconds: str
+
+
+def definitions(names: Sequence[str]) -> dict[str, str]:
+    """Metric -> the definition that was used, e.g. ``{"SSIM": "SSIM@VIFB"}``."""
+    return {name: METRICS[name].key for name in names}
+
+
+def write_report(comparison: Comparison, folder: str | Path, *, title: str, provenance: Provenance,
+                 stems: Sequence[str] | None = None, count: int = 4, limits: PictureLimits | None = None,
+                 html: bool = True, markdown: bool = True) -> list[Path]:
+    """Write ``report.html``, and ``report.md`` with its pictures in ``report_files/``.
+
+    Args:
+        comparison: what to tell.
+        folder: where to write.
+        title: the heading.
+        provenance: how the numbers were made; shown as given.
+        stems: the pairs to show; None: those about which the methods disagree most.
+        count: how many of those.
+        limits: how large the HTML file's pictures may be.
+        html, markdown: which of the two to write.
+
+    Returns:
+        The report files.
+
+    Raises:
+        UserError: ``stems`` names a pair that does not exist.
+    """
+    folder = Path(folder)
+    limits = limits or PictureLimits()
+    chosen = choose_stems(comparison, count) if stems is None else list(stems)
+    pairs = load_pairs(comparison, chosen, limits.side)
+    content = _content(comparison, title, provenance) | {"chosen": stems is None, "pairs": pairs}
+    written = []
+    if html:
+        uris, coding = encode_all(pairs, limits)
+        written.append(_write(folder / "report.html", "report.html.j2", {**content, "uris": uris, "coding": coding}))
+    if markdown:
+        files = _write_files(folder / "report_files", content["plots"], pairs)
+        written.append(_write(folder / "report.md", "report.md.j2", {**content, **files}))
+    return written
+
+
+def decimals(values: Sequence[float]) -> int:
+    """Digits after the point that tell the values apart: four significant ones, at most three digits, more only
+    where the values lie closer together."""
+    good = [abs(value) for value in values if math.isfinite(value)]
+    largest = max(good, default=0.0)
+    if largest == 0:
+        return 3
+    digits = min(3, max(0, 3 - math.floor(math.log10(largest))))
+    spread = max(good) - min(good)
+    if 0 < spread < 10.0 ** -digits * 10:
+        digits = max(digits, 1 - math.floor(math.log10(spread)))
+    return min(digits, 6)
+
+
+def _content(comparison: Comparison, title: str, provenance: Provenance) -> dict[str, Any]:
+    """What both templates tell."""
+    lines = _lines(comparison)
+    return {
+        "title": title,
+        "metrics": [METRICS[name] for name in comparison.names],
+        "arrows": {name: ARROWS[direction(name)] for name in comparison.names},
+        "words": {name: WORDS[direction(name)] for name in comparison.names},
+        "lines": lines,
+        "counts": {"methods": len(lines), "pairs": len(comparison.stems), "metrics": len(comparison.names)},
+        "stems": comparison.stems,
+        "headline": _headline(comparison),
+        "any_rank": len(comparison.ranked) > 1,
+        "any_seconds": any(line.seconds for line in lines),
+        "plots": [make_plot(comparison, name) for name in comparison.names],
+        "provenance": {key: one_line(value) for key, value in provenance.items()},
+        "problems": comparison.problems(),
+    }
+
+
+def _lines(comparison: Comparison) -> tuple[Line, ...]:
+    """The table, row by row: ranked methods by mean rank, then those with some pairs only."""
+    order, ranks, mean_ranks = comparison.order(), comparison.ranks(), comparison.mean_ranks()
+    means = {method: comparison.scores[method].mean() for method in order}
+    stds = {method: comparison.scores[method].std() for method in order}
+    digits = {name: decimals([means[method][name] for method in order]) for name in comparison.names}
+    places = {name: _places({method: row[name] for method, row in ranks.items()}) for name in comparison.names}
+    overall, many = _places(mean_ranks), len(comparison.ranked)
+    lines = []
+    for method in order:
+        row = ranks.get(method, {})
+        cells = tuple(
+            Cell(_number(means[method][name], digits[name]), _number(stds[method][name], digits[name]),
+                 _place_text(row.get(name)) if many > 1 else "", places[name].get(method, ""),
+                 means[method][name] if math.isfinite(means[method][name]) else None)
+            for name in comparison.names)
+        mean_rank = mean_ranks.get(method) if many > 1 else None
+        share = None if mean_rank is None else (mean_rank - 1) / (many - 1)
+        seconds = comparison.scores[method].mean_seconds()
+        lines.append(Line(method, len(comparison.scores[method].values), method in comparison.ranked,
+                          "" if mean_rank is None else f"{mean_rank:.2f}", share, overall.get(method, ""), cells,
+                          "" if math.isnan(seconds) else f"{seconds:.3g}"))
+    return tuple(lines)
+
+
+def _places(costs: dict[str, float]) -> dict[str, str]:
+    """Who is best and who second, by distinct values; empty where fewer than two methods or all tie."""
+    levels = sorted(set(costs.values()))
+    if len(levels) < 2:
+        return {}
+    marks = {levels[0]: "best", levels[1]: "second"}
+    if len(levels) == 2 and len(costs) == 2:
+        marks.pop(levels[1])
+    return {method: marks[cost] for method, cost in costs.items() if cost in marks}
+
+
+def _headline(comparison: Comparison) -> str:
+    """One sentence on the mean ranks."""
+    means = comparison.mean_ranks()
+    if len(means) < 2:
+        return ""
+    order = [method for method in comparison.order() if method in means]
+    best = means[order[0]]
+    winners = [method for method in order if math.isclose(means[method], best)]
+    told = f"{' and '.join(winners)} {'has' if len(winners) == 1 else 'share'} the best mean rank, {best:.2f}"
+    followers = [f"{method} ({means[method]:.2f})" for method in order[len(winners):][:2]]
+    return told + (f"; {' and '.join(followers)} follow{'s' if len(followers) == 1 else ''}." if followers else ".")
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _place_text(rank: float | None) -> str:
+    return "" if rank is None else f"{rank:g}"
+
+
+def _environment(html: bool) -> Environment:
+    """Templates; HTML and SVG escape what they are given, Markdown only what would break its tables."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=html,
+                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["json"] = lambda value: Markup(
+        json.dumps(value, ensure_ascii=True).replace("<", "\\u003c").replace("&", "\\u0026"))
+    return environment
+
+
+def _write(path: Path, template: str, content: dict[str, Any]) -> Path:
+    text = _environment(template.endswith(".html.j2")).get_template(template).render(content)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _write_files(folder: Path, plots: Sequence, pairs: Sequence[ShownPair]) -> dict[str, Any]:
+    """The Markdown's pictures: a plot a metric, and for each shown picture itself and its magnified region.
+
+    Returns:
+        ``plot_files`` and ``picture_rows``: for each pair, rows of (label, picture, detail), relative paths.
+    """
+    template = _environment(html=True).get_template("plot_file.svg.j2")
+    plot_files = []
+    for plot in plots:
+        plot_files.append(f"{folder.name}/{file_name(plot.name)}.svg")
+        with atomic_write(folder.parent / plot_files[-1]) as temporary:
+            temporary.write_text(template.render(plot=plot), encoding="utf-8")
+    picture_rows = []
+    for pair in pairs:
+        entries = []
+        for number, one in enumerate(pair.pictures):
+            stem = f"{folder.name}/{file_name(pair.stem)}/{number:02d}_{file_name(one.label)}"
+            detail = crop_at(one.pixels, pair.focus)
+            scale = max(1, DETAIL_SIDE // max(detail.shape[:2]))
+            detail = cv2.resize(detail, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+            for name, pixels in ((f"{stem}.png", one.pixels), (f"{stem}_detail.png", detail)):
+                _write_png(folder.parent / name, pixels)
+            entries.append((one.label, f"{stem}.png", f"{stem}_detail.png"))
+        picture_rows.append([entries[at:at + MARKDOWN_COLUMNS] for at in range(0, len(entries), MARKDOWN_COLUMNS)])
+    return {"plot_files": plot_files, "picture_rows": picture_rows, "columns": MARKDOWN_COLUMNS}
+
+
+def _write_png(path: Path, pixels) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes())
