@@ -1,0 +1,102 @@
+"""SIGTERM and Ctrl-C: save, say where, leave. At once, not at the end of the step."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_active: "Interrupts | None" = None
+
+
+class Interrupts:
+    """Calls ``save`` from a thread of its own when the process is asked to stop, then leaves the process.
+
+    Python runs signal handlers in the main thread and only between two of its instructions: a backward pass of
+    many seconds, or a collective call whose peer is gone, would hold them up. The C part of the handler however
+    writes the signal's number to a socket at once; a thread waits at its other end.
+
+    Args:
+        save: stores what must not be lost. It runs beside the main thread, which may be in the middle of a step.
+
+    The process ends with 128 + the signal's number: 143 for SIGTERM, 130 for Ctrl-C. Outside the main thread the
+    block does nothing.
+    """
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self._save = save
+
+    def __enter__(self) -> "Interrupts":
+        global _active
+        self._installed = threading.current_thread() is threading.main_thread()
+        if not self._installed:
+            return self
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._handlers = {number: signal.signal(number, _do_nothing) for number in _SIGNALS}
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="interrupts", daemon=True)
+        self._thread.start()
+        _active = self
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        global _active
+        if not self._installed:
+            return
+        if self._leaving.is_set():
+            self._thread.join()  # it ends the process; leaving first would cut its save off
+        _active = None
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._writer.close()  # the thread reads the end of the stream and ends
+        self._installed = False
+
+    def forget(self) -> None:
+        """Lets a forked child (a loader's worker) take signals as usual; Ctrl-C is the parent's to answer."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _watch(self) -> None:
+        with self._reader:
+            while received := self._reader.recv(1):
+                if received[0] in _SIGNALS:
+                    self._leave(signal.Signals(received[0]))
+
+    def _leave(self, received: signal.Signals) -> None:
+        self._leaving.set()
+        log.warning("%s received: saving, then leaving", received.name)
+        try:
+            self._save()
+        except Exception:
+            log.exception("could not save after %s", received.name)
+        finally:
+            for child in multiprocessing.active_children():
+                child.kill()
+            logging.shutdown()
+            os._exit(128 + received)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """A Python handler must be set for the C one to write to the socket."""
+
+
+def _forget_in_child() -> None:
+    global _active
+    if _active is not None:
+        _active.forget()
+        _active = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,179 @@
+"""One optimiser step: losses, gradients, clipping, update. On one device or on many, of one batch or of several."""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from option.schema import TrainOptions
+from utils.distributed import current_world, is_joined, sum_over_processes
+from utils.optimisation import FiniteGuard, TrainingStopped
+from utils.precision import autocast, autocast_dtype
+from utils.prefetch import Loaded
+from utils.snapshot import Progress, Snapshot
+from utils.timing import Stopwatch
+
+TOTAL = "total_loss"
+
+
+class Task(Protocol):
+    """What is trained: an ``nn.Module`` whose forward gives the losses of a batch.
+
+    Attributes:
+        model: the network; its ``state_dict`` is what checkpoints hold.
+    """
+
+    model: nn.Module
+
+    def __call__(self, batch: Any, generators: dict[str, torch.Generator]) -> dict[str, Tensor]:
+        """Loss terms, batch means; ``total_loss`` is minimised. Every draw comes from ``generators``."""
+
+    def pictures(self, batch: Any, generators: dict[str, torch.Generator]) -> dict[str, Tensor]:
+        """(B, 3, H, W) pictures in [0, 1] to look at, by name."""
+
+    def trainable(self) -> Iterable[nn.Parameter]:
+        """The parameters that get a gradient in every step. All others have ``requires_grad`` False."""
+
+
+class Stepper:
+    """Makes the steps of a run.
+
+    Args:
+        task: an ``nn.Module`` that is a :class:`Task`, on the device.
+        parts: optimiser, schedule, randomness and moving average.
+        options: ``accumulate``, ``amp``, ``compile`` and ``max_grad_norm`` are read.
+        device: where the task is.
+
+    Attributes:
+        lock: held while weights and counters change. Whoever holds it sees them as they were at the end of a step;
+            the signal thread copies them at any moment.
+        updating: True inside of that change.
+        names: the loss terms' names, known after the first step.
+        watch: seconds by phase.
+    """
+
+    def __init__(self, task: nn.Module, parts: Snapshot, options: TrainOptions, device: torch.device) -> None:
+        self._parts, self._options, self._device = parts, options, device
+        self._parameters = list(task.trainable())
+        self._dtype = autocast_dtype(options.amp, device)
+        # Asking a CPU tensor at every step costs nothing, asking a GPU makes it wait.
+        self._guard = FiniteGuard(device, immediate=device.type != "cuda")
+        self._module = self._wrapped(task)
+        self._done: torch.cuda.Event | None = None
+        self.lock = threading.RLock()
+        self.updating = False
+        self.names: list[str] = []
+        self.watch = Stopwatch(device)
+
+    def _wrapped(self, task: nn.Module) -> nn.Module:
+        if self._options.compile:
+            torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning
+            task.model.compile()
+        if not is_joined():
+            return task
+        ids = [self._device.index] if self._device.type == "cuda" else None
+        return DistributedDataParallel(task, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The precision that the run works in."""
+        return autocast(self._dtype, self._device)
+
+    def next_group(self, batches: Iterator[Loaded]) -> list[Loaded]:
+        """The batches of one step; fewer at the end of an epoch, none after it."""
+        return list(itertools.islice(batches, self._options.accumulate))
+
+    def do_step(self, group: list[Loaded], progress: Progress) -> None:
+        """One step on the mean over all samples of the group, in all processes.
+
+        Args:
+            group: batches of any sizes.
+            progress: moved on by this step.
+
+        Raises:
+            TrainingStopped: non-finite numbers (on a CPU; on a GPU :meth:`stop_if_bad` tells later).
+        """
+        self._parts.optimizer.zero_grad(set_to_none=True)
+        local = sum(loaded.size for loaded in group)
+        share = self._sample_share(local)
+        terms: Tensor | float = 0.0
+        for micro, loaded in enumerate(group):
+            self._parts.randomness.begin_step(progress.step, micro)
+            with self._without_exchange(micro < len(group) - 1):
+                with self.autocast():
+                    losses = self._module(loaded.batch, self._parts.randomness.generators)
+                self.watch.lap("forward")
+                (losses[TOTAL] * (loaded.size * share)).backward()
+                self.watch.lap("backward")
+            self.names = list(losses)
+            terms += torch.stack([value.detach().float() for value in losses.values()]) * (loaded.size / local)
+        self._update(terms, group[-1].state, local * current_world().size, progress)
+        self.watch.lap("optimiser")
+
+    def _sample_share(self, local: int) -> Tensor | float:
+        """Weight of one sample. DDP averages over processes: so the gradient is the mean over all samples, however
+        uneven the batches are."""
+        if not is_joined():
+            return 1 / local
+        everywhere = sum_over_processes(torch.tensor(float(local), device=self._device))
+        return current_world().size / everywhere
+
+    def _without_exchange(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
+        """Gradients stay in their process until the last batch of the step."""
+        if wanted and isinstance(self._module, DistributedDataParallel):
+            return self._module.no_sync()
+        return contextlib.nullcontext()
+
+    def _update(self, terms: Tensor, position: dict[str, Any], images: int, progress: Progress) -> None:
+        """Clips, checks and applies the gradients, and moves all counters, as one."""
+        optimizer, average = self._parts.optimizer, self._parts.average
+        trained = [value for value in self._parameters if value.grad is not None]
+        norm = torch.nn.utils.get_total_norm([value.grad for value in trained]).detach().float()
+        if self._options.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(trained, self._options.max_grad_norm, norm)
+        numbers = torch.cat([terms, norm.reshape(1)])
+        with self.lock:
+            self._guard.look(progress.step + 1, terms, norm)
+            if self._guard.immediate:
+                self.stop_if_bad(progress)
+            else:
+                optimizer.found_inf = self._guard.found
+            self.updating = True
+            optimizer.step()
+            if average:
+                average.update()
+            progress.advance(images, position, numbers)
+            if self._device.type == "cuda":
+                self._done = torch.cuda.Event()
+                self._done.record()
+            self.updating = False
+
+    @contextlib.contextmanager
+    def last_step(self) -> Iterator[None]:
+        """Inside, the run is as it was at the end of its last step, for reading.
+
+        On a GPU the copies wait for that step's update and for nothing that was queued since: they get through
+        even while the next step hangs in a collective call whose peer is gone.
+        """
+        with self.lock, contextlib.ExitStack() as stack:
+            if self._done is not None:
+                stream = torch.cuda.Stream(self._device)
+                stream.wait_event(self._done)
+                stack.enter_context(torch.cuda.stream(stream))
+            yield
+
+    def stop_if_bad(self, progress: Progress) -> None:
+        """Ends the run when any number of a step so far was not finite. Waits for the device.
+
+        Raises:
+            TrainingStopped: names the loss term, epoch and step.
+        """
+        fault = self._guard.check(self.names)
+        if fault is not None:
+            step, what = fault
+            raise TrainingStopped(f"non-finite {what} at epoch {progress.epoch + 1}, step {step}; this step was not "
+                                  "applied; go on with a smaller train.lr or train.max_grad_norm, or train.amp=off")

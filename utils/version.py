@@ -1,0 +1,24 @@
+"""Which code made a file: the version and, in a clone, the commit."""
+
+import functools
+import subprocess
+from pathlib import Path
+
+VERSION = "0.1.0"
+
+
+@functools.cache
+def commit() -> str:
+    """Short hash of the clone's commit, with ``+`` when tracked files have changed; ``unknown`` outside a clone."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True,
+                              timeout=10).stdout.strip()
+
+    try:
+        head = git("rev-parse", "--short", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head + ("+" if changed else "")
