@@ -1,16 +1,11 @@
-"""Edges and detail: strength in the fused image, and how much of the sources' edges it carries over."""
+"""Activity and detail: how strongly the fused image changes from pixel to pixel, alone and beside the sources."""
 
 import cv2
 import numpy as np
 
 from .triple import Triple, shared
 
-HALF_PI = np.pi / 2
-
-
-def differences(image: np.ndarray, axis: int) -> np.ndarray:
-    """Each pixel minus its predecessor along ``axis``."""
-    return np.diff(image, axis=axis)
+DIAGONAL = float(np.sqrt(0.5))  # weight of diagonal neighbours: one over their distance
 
 
 def central_difference(image: np.ndarray, axis: int) -> np.ndarray:
@@ -38,7 +33,7 @@ def ag_cddfuse(triple: Triple) -> float:
 
 
 def _difference_energy(image: np.ndarray, axis: int) -> float:
-    step = differences(image, axis).ravel()
+    step = np.diff(image, axis=axis).ravel()
     return float(np.dot(step, step))
 
 
@@ -73,40 +68,53 @@ def ei(triple: Triple) -> float:
     return float(sobel(triple, "f", cv2.BORDER_REPLICATE)[2].mean())
 
 
-def sigmoid(values: np.ndarray, slope: float, middle: float) -> np.ndarray:
-    """1 / (1 + exp(-slope (v - middle)))."""
-    return 1 / (1 + np.exp(-slope * (values - middle)))
+def q_sf(triple: Triple) -> float:
+    """Q_SF (Zheng): relative excess of F's spatial frequency over the stronger source's, in four directions."""
+    fused = reference = 0.0
+    for along, weight in ((_right, 1.0), (_down, 1.0), (_main_diagonal, DIAGONAL), (_other_diagonal, DIAGONAL)):
+        step = along(triple["f"])
+        strongest = np.maximum(np.abs(along(triple["a"])), np.abs(along(triple["b"])))
+        fused += weight * float((step * step).sum())
+        reference += weight * float((strongest * strongest).sum())
+    return float(np.sqrt(fused / reference) - 1) if reference > 0 else np.nan
 
 
-@shared
-def _xydeas_angle(triple: Triple, x: str) -> np.ndarray:
-    across, down, _ = sobel(triple, x, cv2.BORDER_CONSTANT)
-    return np.where(across == 0, HALF_PI, -np.arctan(down / across))
+def _right(image: np.ndarray) -> np.ndarray:
+    return image[:, 1:] - image[:, :-1]
 
 
-def _xydeas_transfer(triple: Triple, x: str, equal_factor: float) -> np.ndarray:
-    """Share of image x's edge that F keeps, per pixel (strength times direction)."""
-    source, fused = (sobel(triple, k, cv2.BORDER_CONSTANT)[2] for k in (x, "f"))
-    ratio = np.minimum(source, fused) / np.maximum(source, fused)
-    ratio = np.where(source == fused, fused * equal_factor, ratio)
-    turn = 1 - np.abs(_xydeas_angle(triple, x) - _xydeas_angle(triple, "f")) / HALF_PI
-    return 0.9994 * 0.9879 * sigmoid(ratio, 15, 0.5) * sigmoid(turn, 22, 0.8)
+def _down(image: np.ndarray) -> np.ndarray:
+    return image[1:] - image[:-1]
 
 
-def _qabf(triple: Triple, equal_factor: float) -> float:
-    kept, total = 0.0, 0.0
-    for x in ("a", "b"):
-        weight = sobel(triple, x, cv2.BORDER_CONSTANT)[2]
-        kept += float((_xydeas_transfer(triple, x, equal_factor) * weight).sum())
-        total += float(weight.sum())
-    return kept / total if total > 0 else np.nan
+def _main_diagonal(image: np.ndarray) -> np.ndarray:
+    return image[1:, 1:] - image[:-1, :-1]
 
 
-def qabf(triple: Triple) -> float:
-    """Qabf (Xydeas-Petrović), VIFB: equal strengths count as 255 times the strength (a slip, felt at 1e-11)."""
-    return _qabf(triple, 255.0)
+def _other_diagonal(image: np.ndarray) -> np.ndarray:
+    return image[1:, :-1] - image[:-1, 1:]
 
 
-def qabf_plain(triple: Triple) -> float:
-    """Qabf, Tang and CDDFuse: equal strengths count as the strength itself."""
-    return _qabf(triple, 1.0)
+def haar(image: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """One Haar level on pairs (2i, 2i + 1): the low band and the three details. A last odd line is dropped."""
+    rows, columns = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    blocks = image[:rows, :columns]
+    a, b, c, d = blocks[::2, ::2], blocks[::2, 1::2], blocks[1::2, ::2], blocks[1::2, 1::2]
+    return (a + b + c + d) / 2, [(a + b - c - d) / 2, (a - b + c - d) / 2, (a - b - c + d) / 2]
+
+
+def q_m(triple: Triple) -> float:
+    """Q_M (Wang): Haar details of the sources kept by F on two levels, weighted by the sources' detail energy."""
+    low = {k: triple[k] for k in ("a", "b", "f")}
+    value = 1.0
+    for exponent in (2 / 3, 1 / 3):
+        bands = {k: haar(image) for k, image in low.items()}
+        low = {k: band[0] for k, band in bands.items()}
+        above = below = 0.0
+        for x in ("a", "b"):
+            kept = sum(np.exp(-np.abs(s - f)) for s, f in zip(bands[x][1], bands["f"][1]))
+            weight = sum(s * s for s in bands[x][1])
+            above += float((kept * weight).sum())
+            below += float(weight.sum())
+        value *= (above / below) ** exponent if below > 0 else np.nan
+    return value

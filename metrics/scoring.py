@@ -143,7 +143,8 @@ def _check_pictures(given: dict[str, np.ndarray], metrics: list[Metric], colour:
         if picture.shape[:2] != pictures["f"].shape[:2]:
             raise UserError(
                 f"metrics: {LABELS[which]} is {picture.shape[1]} x {picture.shape[0]} pixels, the fused image "
-                f"{pictures['f'].shape[1]} x {pictures['f'].shape[0]}; resize or register them first")
+                f"{pictures['f'].shape[1]} x {pictures['f'].shape[0]}; resize or register them first"
+            )
     needing = [metric.name for metric in metrics if "t" in metric.inputs]
     if needing and "t" not in pictures:
         raise UserError(f"metrics: {', '.join(needing)} compare with a ground truth and none is given; give `truth`")

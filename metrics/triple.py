@@ -147,5 +147,6 @@ def check_image(image: object, which: str) -> np.ndarray:
     if image.dtype != np.uint8:
         raise UserError(
             f"metrics: {label} is {image.dtype}; metrics are defined on 8-bit pictures, give uint8 0..255 "
-            "([0, 1] floats: times 255 and round; 16 bit: divide by 257 and round)")
+            "([0, 1] floats: times 255 and round; 16 bit: divide by 257 and round)"
+        )
     return image
