@@ -40,4 +40,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = nearest(name, known)
     if near:
         return f"(did you mean {' or '.join(near)}?)"
-    return f"(known here: {', '.join(known)})" if known else "(no key is known here)"
+    return f"(known here: {', '.join(known)})" if known else "(none is taken here)"

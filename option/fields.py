@@ -34,15 +34,18 @@ def expand_path(text: Any) -> Any:
     return _VARIABLE.sub(value_of, os.path.expanduser(text))
 
 
-def _not_bool(value: Any) -> Any:
-    # Python counts true as 1; an option file does not.
-    if isinstance(value, bool):
-        raise ValueError(f"should be a number, got {str(value).lower()}")
-    return value
+def _no_switch(kind: str) -> BeforeValidator:
+    """Refuses true and false, which Python would count as 1 and 0."""
+    def check(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"should be a {kind}, got {str(value).lower()}")
+        return value
+
+    return BeforeValidator(check)
 
 
-Whole = Annotated[int, BeforeValidator(_not_bool)]
-Number = Annotated[float, BeforeValidator(_not_bool)]
+Whole = Annotated[int, _no_switch("whole number")]
+Number = Annotated[float, _no_switch("number")]
 PathText = Annotated[str, BeforeValidator(expand_path),
                      PlainSerializer(lambda path: path.replace("$", "$$"), when_used="json")]
 

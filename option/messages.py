@@ -74,7 +74,7 @@ def finding_text(finding: Any) -> str:
         return f"should be {ctx['expected']}, got {shown(value)}"
     if kind in _BOUNDS:
         key, text = _BOUNDS[kind]
-        return f"{text.format(shown(ctx[key]))}, got {shown(value)}"
+        return f"{text.format(format(ctx[key], 'g'))}, got {shown(value)}"
     stem = kind.split("_")[0]
     if stem in _KINDS:
         return f"{_KINDS[stem]}, got {shown(value)}"

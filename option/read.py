@@ -14,7 +14,7 @@ _CORE = {  # YAML 1.2 core schema: `off` and `no` are text, 1e-4 is a number
     "tag:yaml.org,2002:null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     "tag:yaml.org,2002:bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
     "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9_]*)$", list("-+0123456789")),
-    "tag:yaml.org,2002:float": (r"^(?:[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    "tag:yaml.org,2002:float": (r"^(?:[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9_]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
                                 r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.0123456789")),
     "tag:yaml.org,2002:merge": (r"^(?:<<)$", ["<"]),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from option.messages import finding_text, shown
+from option.messages import finding_text
 from utils.errors import UserError
 
 _PLAIN = (int, float, bool, str, type(None))
@@ -69,12 +70,11 @@ def check_value(value: Any, annotation: Any, where: str) -> Any:
     """
     if not _is_plain(annotation):
         return value
-    numbers_only = bool not in (annotation, *typing.get_args(annotation))
-    if isinstance(value, bool) and numbers_only:
-        # To Python true is 1; to a reader of an option file it is not.
-        raise UserError(f"{where}: should not be {shown(value)}; it is no switch")
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        # Strict JSON has the rules of an option file: a list is a tuple, 1 is a number, true and "1" are not.
+        return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
+    except TypeError:  # a Python object that no option file can hold
+        return value
     except ValidationError as error:
         raise UserError(f"{where}: {finding_text(error.errors(include_url=False)[0])}") from None
 

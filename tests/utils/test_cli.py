@@ -1,0 +1,73 @@
+"""A user's mistake is one line and exit code 2; a bug keeps its traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from option.load import OptionError, options_from_command_line
+from utils.cli import run
+from utils.errors import MissingFileError, UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def outcome(main, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    return stop.value.code, capsys.readouterr().err
+
+
+def raising(error):
+    def main(arguments):
+        raise error
+    return main
+
+
+def test_exit_codes(capsys):
+    assert outcome(lambda arguments: None, capsys) == (0, "")
+    assert outcome(lambda arguments: 0, capsys) == (0, "")
+    assert outcome(lambda arguments: 3, capsys) == (3, "")
+    assert outcome(raising(KeyboardInterrupt()), capsys) == (130, "interrupted\n")
+    assert outcome(raising(SystemExit(7)), capsys) == (7, "")
+
+
+def test_user_mistakes_are_one_line_each(capsys):
+    assert outcome(raising(UserError("a is wrong; in b; do c")), capsys) == (2, "error: a is wrong; in b; do c\n")
+    assert outcome(raising(MissingFileError("no x")), capsys) == (2, "error: no x\n")
+    two = OptionError(["f: a: bad", "f: b: bad"])
+    assert outcome(raising(two), capsys) == (2, "error: f: a: bad\nerror: f: b: bad\n")
+
+
+def test_bugs_are_not_caught():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda arguments: 1 // 0)
+    with pytest.raises(ValueError, match="a bug"):
+        run(raising(ValueError("a bug")))
+
+
+def test_arguments_are_the_command_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["script.py", "-opt", "none.yaml"])
+    seen = []
+    with pytest.raises(SystemExit):
+        run(seen.extend)
+    assert seen == ["-opt", "none.yaml"]
+
+
+def test_a_whole_program_shows_no_traceback(tmp_path):
+    program = ("from option.load import options_from_command_line\nfrom utils.cli import run\n"
+               "run(lambda argv: print(options_from_command_line(argv, 'A test.').name))")
+    file = tmp_path / "IVF.yaml"
+
+    def start(text):
+        file.write_text(text)
+        return subprocess.run([sys.executable, "-c", program, "-opt", str(file)], cwd=ROOT, capture_output=True,
+                              text=True)
+
+    bad = start("name: x\ndataset: {test: {dataroot: d, infrare_nmae: ir}}\n")
+    assert bad.returncode == 2 and bad.stdout == ""
+    assert bad.stderr == f"error: {file}: dataset.test.infrare_nmae: unknown key (did you mean infrare_name?)\n"
+    good = start("name: x\n")
+    assert (good.returncode, good.stdout) == (0, "x\n")
+    assert options_from_command_line(["-opt", str(file)], "").name == "x"
