@@ -5,7 +5,7 @@ comes from the generators that are handed in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -16,18 +16,26 @@ from data.registry import SCENARIOS
 GREY = (0.2989, 0.587, 0.114)  # the weights of torchvision's grey conversion
 COARSE_GRID = 13
 FINE_GRIDS = (26, 27)
+JITTER_LOW = 0.1  # the published smallest factor; a damage may ask for another by its attribute jitter_low
 
 
 @dataclass
 class Sample:
     """A synthetic pair and the truth about it.
 
+    At every pixel one of the masks is 1 (the larger of two soft masks): what is shown at all is fully kept by one
+    of the two. Then c = m1 m2 is the smaller mask, and common + unique1 + unique2 = x exactly.
+
     Attributes:
         x1, x2: the damaged pair, (B, 3, H, W) in [0, 1].
-        mask1, mask2: what each keeps of the photograph, (B, 1, H, W) in [0, 1]; mask1 + mask2 >= 1.
+        mask1, mask2: what each keeps of the photograph, (B, 1, H, W) in [0, 1]; max(mask1, mask2) = 1.
         target: the undamaged photograph, (B, 3, H, W) in [0, 1].
-        truth: (B,), 1 where the fused image should equal the target pixel by pixel, 0 where the damage makes
-            the target unreachable in full resolution (noise); see ``models/highres.py``.
+        truth: (B,), 1 where the fused image should equal the target pixel by pixel, 0 where the target cannot be
+            reached from the pair in full resolution; none given: 0.
+        head: (B,), 1 where a full-resolution head may learn from the pair, 0 where the damage would teach it a
+            lie (noise: the most salient is the worst); none given: 0. See ``models/highres.py``.
+        clean1, clean2: the pair before sensor noise and glare were laid over it, (B, 3, H, W): the structure
+            that a head should keep; none given: the pair itself.
     """
 
     x1: Tensor
@@ -36,6 +44,16 @@ class Sample:
     mask2: Tensor
     target: Tensor
     truth: Tensor | None = None
+    head: Tensor | None = None
+    clean1: Tensor | None = None
+    clean2: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        none = self.x1.new_zeros(self.x1.shape[0])
+        self.truth = none if self.truth is None else self.truth
+        self.head = none if self.head is None else self.head
+        self.clean1 = self.x1 if self.clean1 is None else self.clean1
+        self.clean2 = self.x2 if self.clean2 is None else self.clean2
 
     @cached_property
     def shared(self) -> Tensor:
@@ -130,7 +148,8 @@ def crop_resize(pixels: Tensor, boxes: Tensor, size: int, flip: Tensor | None = 
         return rows.unsqueeze(1) @ x @ columns.transpose(1, 2).unsqueeze(1)
 
 
-def colour_jitter(x: Tensor, mean_grey: Tensor, generator: torch.Generator, low: float = 0.1) -> Tensor:
+def colour_jitter(x: Tensor, mean_grey: Tensor, generator: torch.Generator,
+                  low: float | Tensor = JITTER_LOW) -> Tensor:
     """Brightness, contrast and saturation, each a factor U(low, 1), one draw a photograph.
 
     As no factor exceeds 1 nothing clips and the order has no effect:
@@ -139,8 +158,10 @@ def colour_jitter(x: Tensor, mean_grey: Tensor, generator: torch.Generator, low:
     Args:
         x: (B, 3, H, W) in [0, 1].
         mean_grey: (B,) mean grey of each whole photograph, before the crop.
+        low: smallest factor, one number or one for each photograph (B,).
     """
     factors = torch.rand(3, x.shape[0], 1, 1, 1, generator=generator, device=x.device)
+    low = low.view(-1, 1, 1, 1) if isinstance(low, Tensor) else low
     b, k, t = low + (1 - low) * factors
     grey = (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     return b * (k * (t * x + (1 - t) * grey) + (1 - k) * mean_grey.view(-1, 1, 1, 1))
@@ -194,7 +215,7 @@ def noise_damage(x: Tensor, generator: torch.Generator) -> Sample:
     mask1, mask2 = draw_masks(x.shape[0], x.shape[-1], generator, x.device).split(1, dim=1)
     x1 = torch.lerp(clipped_noise(x.shape, generator, x.device), x, mask1)
     x2 = torch.lerp(clipped_noise(x.shape, generator, x.device), x, mask2)
-    return Sample(x1, x2, mask1, mask2, x, x.new_zeros(x.shape[0]))
+    return Sample(x1, x2, mask1, mask2, x)
 
 
 class Synthesizer:
@@ -213,12 +234,14 @@ class Synthesizer:
         scenarios = {"noise": 1.0} if scenarios is None else scenarios
         self.damages = [SCENARIOS.get(name) for name in scenarios]
         self.shares = torch.tensor(list(scenarios.values()), dtype=torch.float64)
+        self.jitter_lows = torch.tensor([getattr(damage, "jitter_low", JITTER_LOW) for damage in self.damages])
 
-    def photograph(self, batch, generators: Mapping[str, torch.Generator]) -> Tensor:
-        """Jittered random crops (B, 3, S, S) in [0, 1] of a ``PhotoBatch``."""
+    def photograph(self, batch, generators: Mapping[str, torch.Generator],
+                   low: float | Tensor = JITTER_LOW) -> Tensor:
+        """Jittered random crops (B, 3, S, S) in [0, 1] of a ``PhotoBatch``; ``low`` as in `colour_jitter`."""
         boxes = random_boxes(batch.sizes, generators["crop"])
         x = crop_resize(batch.pixels, boxes, self.image_size)
-        return colour_jitter(x, batch.means, generators["crop"]) if self.jitter else x
+        return colour_jitter(x, batch.means, generators["crop"], low) if self.jitter else x
 
     def __call__(self, batch, generators: Mapping[str, torch.Generator]) -> Sample:
         """Draw a ``Sample`` from a ``PhotoBatch`` on its device.
@@ -227,17 +250,21 @@ class Synthesizer:
             batch: ``pixels`` uint8 (B, 3, Hmax, Wmax), ``sizes`` (B, 2), ``means`` (B,).
             generators: "crop" and "damage", on the batch's device.
         """
-        x = self.photograph(batch, generators)
         damage = generators["damage"]
         if len(self.damages) == 1:
-            return self.damages[0](x, damage)
-        return self._mixed(x, damage)
+            return self.damages[0](self.photograph(batch, generators, float(self.jitter_lows)), damage)
+        which = self._choose(batch.pixels.shape[0], damage)
+        x = self.photograph(batch, generators, self.jitter_lows.to(which.device)[which])
+        return self._mixed(x, which, damage)
 
-    def _mixed(self, x: Tensor, generator: torch.Generator) -> Sample:
+    def _choose(self, count: int, generator: torch.Generator) -> Tensor:
+        """A scenario's index for each sample, (B,)."""
+        drawn = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+        edges = (self.shares.cumsum(0) / self.shares.sum()).to(drawn.device)
+        return torch.searchsorted(edges, drawn, right=True).clamp(max=len(self.damages) - 1)
+
+    def _mixed(self, x: Tensor, which: Tensor, generator: torch.Generator) -> Sample:
         """Each sample under a scenario of its own; a scenario sees its samples as one batch."""
-        drawn = torch.rand(x.shape[0], generator=generator, device=x.device, dtype=torch.float64)
-        edges = (self.shares.cumsum(0) / self.shares.sum()).to(x.device)
-        which = torch.searchsorted(edges, drawn, right=True).clamp(max=len(self.damages) - 1)
         order, parts = [], []
         for index, damage in enumerate(self.damages):
             rows = (which == index).nonzero().squeeze(1)
@@ -245,5 +272,5 @@ class Synthesizer:
                 order.append(rows)
                 parts.append(damage(x[rows], generator))
         inverse = torch.cat(order).argsort()
-        fields = ("x1", "x2", "mask1", "mask2", "target", "truth")
-        return Sample(*(torch.cat([getattr(part, name) for part in parts])[inverse] for name in fields))
+        names = [field.name for field in fields(Sample)]
+        return Sample(*(torch.cat([getattr(part, name) for part in parts])[inverse] for name in names))
