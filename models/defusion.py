@@ -152,9 +152,13 @@ class DeFusionPP(nn.Module):
         """Patches (down, across) of (B, C, H, W)."""
         return x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
 
+    def normalise(self, x: Tensor) -> Tensor:
+        """Images in [0, 1] as encoders, ours and the teachers', take them."""
+        return (x - self.mean) / self.std
+
     def encode(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         """Top features f and skip features r of both images, each (2B, L, D): first images, then second."""
-        layers = self.encoder((torch.cat([x1, x2]) - self.mean) / self.std)
+        layers = self.encoder(self.normalise(torch.cat([x1, x2])))
         return layers[-1], self.skip_norm1(layers[0]) + self.skip_norm2(layers[1])
 
     def separate(self, f: Tensor, r: Tensor, swapped: bool = False) -> PairTokens:

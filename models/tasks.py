@@ -8,11 +8,15 @@ from torch import Tensor, nn
 Generators = Mapping[str, torch.Generator]
 
 
+def draw_noise(x: Tensor, patch: int, generators: Generators) -> Tensor:
+    """A uniform number for each patch, (B, N); the patches with the least are kept."""
+    patches = (x.shape[2] // patch) * (x.shape[3] // patch)
+    return torch.rand(x.shape[0], patches, generator=generators["mfm"], device=x.device)
+
+
 def draw_mfm(x: Tensor, patch: int, generators: Generators) -> tuple[Tensor, bool]:
     """The random numbers of one training pass: MFM noise (B, N) and the fair coin of the common order."""
-    patches = (x.shape[2] // patch) * (x.shape[3] // patch)
-    noise = torch.rand(x.shape[0], patches, generator=generators["mfm"], device=x.device)
-    coin = generators["order"]
+    noise, coin = draw_noise(x, patch, generators), generators["order"]
     return noise, bool(torch.rand((), generator=coin, device=coin.device) < 0.5)
 
 
@@ -52,3 +56,86 @@ class CUDTask(nn.Module):
         shown = {"x1": sample.x1, "x2": sample.x2, "target": sample.target, "fused": out.fused,
                  "common": out.common, "unique1": out.unique1, "unique2": out.unique2, "recon": out.recon}
         return {name: value.float().clamp(0, 1) for name, value in shown.items() if value is not None}
+
+
+class MCUDTask(CUDTask):
+    """Stage 2: a batch of photographs as in stage 1, and a batch of real pairs for the teachers (MCUD).
+
+    One step minimises CUD + ``mcud_weight`` x MCUD. The teachers are held by a plain object: no state dict, no
+    optimiser and no other process of the run ever gets them from here.
+
+    Args:
+        model: a ``DeFusionPPMM``.
+        synthesize, criterion: as in ``CUDTask``.
+        teachers: (first, second), both normalised -> the tokens of the two teachers.
+        augment: (pairs, generators) -> first and second images (B, 3, H, W) in [0, 1].
+        multimodal_criterion: (ModalityPrediction, teacher1, teacher2) -> terms with ``total_loss``.
+        mcud_weight: weight of the MCUD loss.
+    """
+
+    def __init__(self, model: nn.Module, synthesize: Callable, criterion: nn.Module, *, teachers: Callable,
+                 augment: Callable, multimodal_criterion: nn.Module, mcud_weight: float = 1 / 16) -> None:
+        super().__init__(model, synthesize, criterion)
+        self.teachers = teachers
+        self.augment = augment
+        self.multimodal_criterion = multimodal_criterion
+        self.mcud_weight = mcud_weight
+
+    def forward(self, batch, generators: Generators) -> dict[str, Tensor]:
+        """Loss terms of a step, batch means: those of stage 1, the unweighted ones of MCUD, and their total.
+
+        Args:
+            batch: ``photos`` for ``synthesize`` and ``pairs`` for ``augment``.
+        """
+        terms = super().forward(batch.photos, generators)
+        first, second = self.augment(batch.pairs, generators)
+        seen = self.teachers(self.model.normalise(first), self.model.normalise(second))
+        more = self.multimodal_criterion(self.model.predict(first, second), *seen)
+        total = terms.pop("total_loss") + self.mcud_weight * more.pop("total_loss")
+        return terms | more | {"total_loss": total}
+
+    @torch.no_grad()
+    def pictures(self, batch, generators: Generators) -> dict[str, Tensor]:
+        """The photographs as in stage 1, and how the real pairs decompose."""
+        shown = super().pictures(batch.photos, generators)
+        first, second = self.augment(batch.pairs, generators)
+        out = self.model.decompose(first, second)
+        real = {"first": first, "second": second, "pair_fused": out.fused, "pair_common": out.common,
+                "pair_unique1": out.unique1, "pair_unique2": out.unique2}
+        return shown | {name: value.float().clamp(0, 1) for name, value in real.items()}
+
+
+class MAETask(nn.Module):
+    """Pretraining of a masked autoencoder on the pictures of one modality.
+
+    Args:
+        model: a ``MAE``.
+        crop: (batch, generators) -> pictures (B, 3, H, W) in [0, 1].
+        criterion: (MaskedPrediction, targets) -> terms with ``total_loss``.
+    """
+
+    generator_names = ("crop", "mfm")
+
+    def __init__(self, model: nn.Module, crop: Callable, criterion: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.crop = crop
+        self.criterion = criterion
+
+    def forward(self, batch, generators: Generators) -> dict[str, Tensor]:
+        """Loss terms of a batch of pictures."""
+        x = self.crop(batch, generators)
+        out = self.model(x, draw_noise(x, self.model.patch_size, generators))
+        return self.criterion(out, self.model.targets(x))
+
+    def trainable(self) -> Iterator[nn.Parameter]:
+        """Parameters that the optimiser moves."""
+        return self.model.parameters()
+
+    @torch.no_grad()
+    def pictures(self, batch, generators: Generators) -> dict[str, Tensor]:
+        """Pictures, what was seen of them, and their reconstruction, each (B, 3, H, W) in [0, 1]."""
+        x = self.crop(batch, generators)
+        out = self.model(x, draw_noise(x, self.model.patch_size, generators))
+        shown = {"target": x, "seen": self.model.masked_picture(x, out), "recon": self.model.picture(x, out)}
+        return {name: value.float().clamp(0, 1) for name, value in shown.items()}

@@ -3,6 +3,7 @@
 The published names live here and nowhere else. ``load_weights`` tells by the names in a file which layout it has.
 """
 
+import argparse
 import hashlib
 import json
 import logging
@@ -52,8 +53,8 @@ ATTENTION_PREFIXES = {
     "multi_input_self_attn.": "",
 }
 POSITION_TABLES = ("encoder.pos_embed", "decoder_pos_embed")  # made by formula, never loaded
-TRAINING_ONLY = ("mask_token", "mfm_blocks.", "mfm_norm.", "mfm_head.", "predict1.", "predict2.",
-                 "predict_norm1.", "predict_norm2.")
+PREDICTORS = ("predict1.", "predict2.", "predict_norm1.", "predict_norm2.")
+TRAINING_ONLY = ("mask_token", "mfm_blocks.", "mfm_norm.", "mfm_head.", *PREDICTORS, "decoder_")  # decoder_: MAE
 TEACHERS = ("model_encoder1.", "model_encoder2.")
 
 
@@ -124,7 +125,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # MAE's own training files hold their arguments
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise UserError(f"{path}: not a readable weight file, perhaps cut short ({error}); fetch it again") from None
     except Exception as error:  # pickle's UnpicklingError and what malformed pickles raise
@@ -141,7 +143,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def _layout(names: set[str]) -> str:
-    if any(name.startswith(("decoder_", "decode_", "enc_norm")) for name in names):
+    if any(name.startswith(("decoder_common_", "decode_common_", "enc_norm")) for name in names):
         return "published"
     if any(name.startswith("encoder.") for name in names):
         return "ours"
@@ -154,7 +156,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     """Load a weight file into a network, whatever its layout.
 
     Layouts: ours; published stage 1 or 2, training or inference only (teachers are left out); a plain ViT of the
-    encoder's size (TinyMIM, MAE, timm), which sets the encoder alone.
+    encoder's size (TinyMIM, MAE, timm), which sets the encoder alone; a MAE into a ``MAE``. Predictors of stage 2
+    that the network has not, or for teachers of another width, are left out.
 
     Args:
         model: the network.
@@ -164,43 +167,60 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     Raises:
         UserError: inference weights are missing, a shape differs or (strict) a name is unknown.
     """
-    state = read_state(path)
-    layout = _layout(set(state))
+    state, own = read_state(path), model.state_dict()
+    layout, is_mae = _layout(set(state)), "cls_token" in own
     if layout == "published":
         state = {from_published_name(name): value for name, value in state.items()
                  if name not in POSITION_TABLES and not name.startswith(TEACHERS)}
     elif layout == "encoder":
-        state = _encoder_state(state)
-    report = _apply(model, state, layout, path)
+        state = _encoder_state(state, whole=is_mae)
+    state = _fitting_predictors(state, own, path)
+    report = _apply(own, state, layout, path)
     required = [name for name in report.missing if not name.startswith(TRAINING_ONLY)]
-    if layout == "encoder":
+    if layout == "encoder" and not is_mae:
         required = [name for name in required if name.startswith("encoder.") and not name.startswith("encoder.norm.")]
     if required:
-        raise UserError(f"{path}: lacks {len(required)} weights that the network needs: {_some(required)}; "
+        raise UserError(f"{path}: lacks {len(required)} weights that the network needs: {some_names(required)}; "
                         "is it the file of another model?")
     if report.unknown and strict:
         raise UserError(f"{path}: holds {len(report.unknown)} weights that the network does not know: "
-                        f"{_some(report.unknown)}; set path.strict_load=false to leave them out")
+                        f"{some_names(report.unknown)}; set path.strict_load=false to leave them out")
     for kind, names in (("lacks (training only, stays as initialised)", report.missing),
                         ("left out, unknown to the network", report.unknown)):
         if names and layout != "encoder":
-            logger.info("%s: %s: %s", path, kind, _some(names))
+            logger.info("%s: %s: %s", path, kind, some_names(names))
     return report
 
 
-def _encoder_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A plain ViT's weights under our encoder's names; its head, decoder and position table are left out."""
+def _encoder_state(state: dict[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
+    """A plain ViT's weights for a network: its head and position table are left out.
+
+    Args:
+        whole: the network is a MAE itself and takes the decoder too; otherwise the encoder is a part of it.
+    """
     kept = ("blocks.", "patch_embed.", "cls_token", "norm.")
+    if whole:
+        kept += ("decoder_", "mask_token")
+        return {name: value for name, value in state.items()
+                if name.startswith(kept) and name not in POSITION_TABLES}
     return {f"encoder.{name}": value for name, value in state.items() if name.startswith(kept)}
 
 
-def _apply(model: nn.Module, state: dict[str, Tensor], layout: str, path: str | Path) -> LoadReport:
-    own = model.state_dict()
+def _fitting_predictors(state: dict[str, Tensor], own: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """Without the predictors that the network lacks, or has for teachers of another width."""
+    misfits = [name for name, value in state.items()
+               if name.startswith(PREDICTORS) and (name not in own or own[name].shape != value.shape)]
+    if misfits:
+        logger.info("%s: left out, predictors of other teachers: %s", path, some_names(misfits))
+    return {name: value for name, value in state.items() if name not in misfits}
+
+
+def _apply(own: dict[str, Tensor], state: dict[str, Tensor], layout: str, path: str | Path) -> LoadReport:
     report = LoadReport(layout, missing=[name for name in own if name not in state])
     wrong = [f"{name} is {tuple(state[name].shape)}, the network needs {tuple(own[name].shape)}"
              for name in own if name in state and state[name].shape != own[name].shape]
     if wrong:
-        raise UserError(f"{path}: {len(wrong)} weights have another shape: {_some(wrong, 3)}; "
+        raise UserError(f"{path}: {len(wrong)} weights have another shape: {some_names(wrong, 3)}; "
                         "the file belongs to a network of another size (see network_G)")
     for name, value in state.items():
         if name in own:
@@ -211,7 +231,8 @@ def _apply(model: nn.Module, state: dict[str, Tensor], layout: str, path: str | 
     return report
 
 
-def _some(names: list[str], count: int = 8) -> str:
+def some_names(names: list[str], count: int = 8) -> str:
+    """The first names, and how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
 
