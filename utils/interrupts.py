@@ -12,6 +12,7 @@ from types import FrameType, TracebackType
 log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_END = b"\0"
 _active: "Interrupts | None" = None
 
 
@@ -58,7 +59,10 @@ class Interrupts:
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._writer.close()  # the thread reads the end of the stream and ends
+        self._writer.send(_END)
+        self._thread.join()  # a thread that still runs when Python ends would abort the process
+        self._reader.close()
+        self._writer.close()
         self._installed = False
 
     def forget(self) -> None:
@@ -66,12 +70,13 @@ class Interrupts:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._reader.close()
+        self._writer.close()
 
     def _watch(self) -> None:
-        with self._reader:
-            while received := self._reader.recv(1):
-                if received[0] in _SIGNALS:
-                    self._leave(signal.Signals(received[0]))
+        while (received := self._reader.recv(1)) != _END:
+            if received[0] in _SIGNALS:
+                self._leave(signal.Signals(received[0]))
 
     def _leave(self, received: signal.Signals) -> None:
         self._leaving.set()
