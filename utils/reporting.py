@@ -4,6 +4,7 @@ import logging
 import time
 
 import torch
+from torch import Tensor
 
 from utils.distributed import current_world, sum_over_processes
 from utils.memory import memory_in_use
@@ -32,20 +33,20 @@ class Reporter:
         """Speed is measured from here on: after a validation or a save, which are no training."""
         self._moment, self._step, self._images = time.monotonic(), progress.step, progress.images
 
-    def report(self, names: list[str], progress: Progress, rate: float) -> dict[str, float]:
-        """Writes a line and begins new means.
+    def report(self, names: list[str], means: Tensor, progress: Progress, rate: float) -> dict[str, float]:
+        """Writes a line.
 
         Args:
             names: of the loss terms.
-            progress: its ``sums`` are used up.
+            means: (K + 1,) this process's means since the last line; the gradient norm comes last.
+            progress: of the run.
             rate: learning rate.
 
         Returns:
-            Means over the steps since the last line and over all processes, and ``grad_norm``.
+            Means over all processes by name, and ``grad_norm``.
         """
-        means = (sum_over_processes(progress.sums / progress.summed) / current_world().size).tolist()
-        losses = dict(zip([*names, "grad_norm"], means))
-        progress.sums, progress.summed = None, 0
+        everywhere = sum_over_processes(means) / current_world().size
+        losses = dict(zip([*names, "grad_norm"], everywhere.tolist()))
         spent = max(time.monotonic() - self._moment, 1e-9)
         speed = (progress.images - self._images) / spent
         left = (self._total - progress.step) * spent / max(progress.step - self._step, 1)

@@ -60,6 +60,12 @@ class Progress:
         self.sums = numbers if self.sums is None else self.sums.to(numbers.device) + numbers
         self.summed += 1
 
+    def take_sums(self) -> tuple[Tensor, int]:
+        """The sums since the last log line and the steps in them; new ones begin."""
+        sums, summed = self.sums, self.summed
+        self.sums, self.summed = None, 0
+        return sums, summed
+
     def begin_epoch(self, epoch: int, position: dict[str, Any]) -> None:
         """The run stands at the start of ``epoch``."""
         self.epoch, self.step_in_epoch, self.position = epoch, 0, position

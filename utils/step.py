@@ -1,6 +1,7 @@
 """One optimiser step: losses, gradients, clipping, update. On one device or on many, of one batch or of several."""
 
 import contextlib
+import inspect
 import itertools
 import threading
 from collections.abc import Iterable, Iterator
@@ -77,7 +78,9 @@ class Stepper:
         if not is_joined():
             return task
         ids = [self._device.index] if self._device.type == "cuda" else None
-        return DistributedDataParallel(task, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+        known = inspect.signature(DistributedDataParallel).parameters  # the switch has a new name in newer releases
+        switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        return DistributedDataParallel(task, device_ids=ids, gradient_as_bucket_view=True, **{switch: False})
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The precision that the run works in."""

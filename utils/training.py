@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,14 @@ from torch import nn
 
 from option.schema import Options
 from utils.checkpoint import CheckpointFolder
-from utils.distributed import current_world, from_main, is_joined
+from utils.distributed import current_world, from_main
 from utils.errors import UserError
 from utils.interrupts import Interrupts
 from utils.optimisation import MovingAverage, Schedule, TrainingStopped, build_optimizer
 from utils.prefetch import Loader, load_ahead, map_tensors
 from utils.randomness import Randomness
 from utils.reporting import Reporter
+from utils.saving import Saver
 from utils.snapshot import Progress, Snapshot
 from utils.step import Stepper
 from utils.timing import describe_split
@@ -88,8 +88,8 @@ class Trainer:
         self._stepper = Stepper(task, self._parts, train, device)
         self._folder = CheckpointFolder(run_dir / "checkpoints", options.logger.keep_checkpoints)
         self._progress = Progress()
+        self._resumed = False
         self._losses: dict[str, float] = {}
-        self._saved: tuple[int, Path] | None = None
         self._sample: Any = None
 
     def _build_parts(self) -> Snapshot:
@@ -130,6 +130,7 @@ class Trainer:
         state, path = found
         self._progress = self._parts.restore(state, path, randomness=self._world.main)
         self._loader.load_state_dict(self._progress.position)
+        self._resumed = True
         log.info("resumed from %s: epoch %d, step %d", path, self._progress.epoch + 1, self.step)
         return True
 
@@ -141,25 +142,24 @@ class Trainer:
                 checkpoint is.
         """
         self._begin()
-        with contextlib.closing(self._record), Interrupts(self._save_and_tell):
+        with contextlib.closing(self._record), Interrupts(self._leave):
             try:
                 while not self._over():
                     self._run_epoch()
-            except TrainingStopped as stop:
-                raise TrainingStopped(f"training stopped: {stop}; {self._where()}") from stop
-            except RuntimeError as error:
-                raise self._explained(error) from error
+            except (TrainingStopped, RuntimeError) as error:
+                explained = self._saver.explained(error)
+                if explained is error:
+                    raise
+                raise explained from error
         return self._summary()
 
     def _begin(self) -> None:
-        self._started = time.monotonic() - self._progress.seconds
-        self._saved_at = time.monotonic()
-        if self._world.main:
-            self._folder.remove_leftovers()
+        self._saver = Saver(self._folder, self._parts, self._stepper, self._progress,
+                            self._options.logger.save_checkpoint_minutes)
         self._record = Record(self._run_dir, step=self.step, total=int(self._total), active=self._world.main,
                               tensorboard=self._options.use_tb_logger)
         self._reporter = Reporter(self._record, self._device, self._progress, int(self._total))
-        if not self._progress.position:
+        if not self._resumed:
             self._go_to_epoch(0)
 
     def _over(self) -> bool:
@@ -193,28 +193,26 @@ class Trainer:
         self._after_epoch(finished)
 
     def _after_step(self) -> None:
-        logger = self._options.logger
-        if self.step % logger.print_freq == 0 or self.step == self._total:
+        if self.step % self._options.logger.print_freq == 0 or self.step == self._total:
             self._report()
         else:
             self._record.advance()
-        minutes = logger.save_checkpoint_minutes
-        if minutes and time.monotonic() - self._saved_at >= 60 * minutes:
-            self._try_save()
+        self._saver.save_when_due()
         self._stepper.watch.restart()
 
     def _report(self) -> None:
         """A log line; also the moment when a GPU is asked whether all numbers were finite."""
         self._stepper.stop_if_bad(self._progress)
         with self._stepper.lock:
-            self._losses = self._reporter.report(self._stepper.names, self._progress,
-                                                 self._parts.optimizer.param_groups[0]["lr"])
+            sums, summed = self._progress.take_sums()
+        self._losses = self._reporter.report(self._stepper.names, sums / summed, self._progress,
+                                             self._parts.optimizer.param_groups[0]["lr"])
 
     def _after_epoch(self, finished: bool) -> None:
         epoch, over = self._progress.epoch, self._over()
         kept = finished and epoch % self._options.logger.save_checkpoint_freq == 0
         if kept or over:
-            self._try_save(kept_epoch=kept, must=over)
+            self._saver.try_to_save(kept_epoch=kept, must=over)
         if over or (finished and epoch % self._options.train.val_freq == 0):
             log.info("time: %s", describe_split(self._stepper.watch.seconds()))
             if self._world.main:
@@ -255,72 +253,12 @@ class Trainer:
             with self._stepper.lock:
                 self._parts.average.swap()
 
-    def save(self, *, kept_epoch: bool = False) -> Path:
-        """Writes a checkpoint of the last finished step, unless there is one.
-
-        Raises:
-            TrainingStopped: the run has met non-finite numbers.
-            UserError: the disk is full.
-        """
-        with self._stepper.lock:
-            if self._saved is not None and self._saved[0] == self.step and not kept_epoch:
-                return self._saved[1]
-            with self._stepper.last_step():
-                self._stepper.stop_if_bad(self._progress)
-                self._progress.seconds = time.monotonic() - self._started
-                state = self._parts.capture(self._progress)
-            path = self._folder.save(state, kept_epoch=kept_epoch)
-            self._saved, self._saved_at = (self.step, path), time.monotonic()
-        log.info("saved %s", path)
-        return path
-
-    def _try_save(self, *, kept_epoch: bool = False, must: bool = False) -> None:
-        """Saves in the main process. A full disk stops the run only at its end: until then room may be made."""
-        if not self._world.main:
-            return
-        try:
-            self.save(kept_epoch=kept_epoch)
-        except TrainingStopped:
-            raise
-        except (UserError, OSError) as error:
-            if must:
-                raise TrainingStopped(f"the last checkpoint could not be saved: {error}") from error
-            self._saved_at = time.monotonic()
-            log.error("checkpoint not saved: %s; %s; training goes on", error, self._where())
-
-    def _save_and_tell(self) -> None:
-        """The signal thread's part."""
-        if self._world.main:
-            with self._stepper.lock:
-                if self._parts.average and self._parts.average.swapped:  # in the middle of a validation
-                    self._parts.average.swap()
-                path = self.save()
-            log.warning("step %d is in %s; go on with --set path.resume_state=latest", self.step, path)
+    def _leave(self) -> None:
+        self._saver.save_and_tell()
         self._record.flush()
 
-    def _where(self) -> str:
-        newest = self._folder.newest()
-        return f"last good checkpoint: {newest}" if newest else "there is no checkpoint yet"
-
-    def _explained(self, error: RuntimeError) -> Exception:
-        """What a failure from below means for the run; the error itself when it is none that we know."""
-        first = (str(error).splitlines() or [""])[0]
-        if "DataLoader worker" in str(error):
-            what = f"a data loader worker was lost ({first}), often for want of memory"
-        elif isinstance(error, torch.OutOfMemoryError):
-            what = "out of GPU memory; lower dataset.train.batch_size and raise train.accumulate"
-        elif is_joined() and (isinstance(error, torch.distributed.DistError) or "onnection" in str(error)):
-            what = f"another process of the run was lost ({first})"
-        else:
-            return error
-        if not self._stepper.updating:
-            self._try_save()
-        return TrainingStopped(f"training stopped: {what}, at epoch {self._progress.epoch + 1}, step {self.step}; "
-                               f"{self._where()}; go on with --set path.resume_state=latest")
-
     def _summary(self) -> Summary:
-        seconds = time.monotonic() - self._started
-        split = self._stepper.watch.seconds()
+        seconds, split = self._saver.seconds, self._stepper.watch.seconds()
         log.info("done: %d steps, %d images in %.0f s; %s", self.step, self._progress.images, seconds,
                  describe_split(split))
         return Summary(self.step, self._progress.images, seconds, split, self._losses, self._folder.newest())
