@@ -149,7 +149,7 @@ def write_picture(path: str | Path, pixels: np.ndarray) -> Path:
     done, encoded = cv2.imencode(suffix, stored, _LOSSY.get(suffix, []))
     if not done:
         raise RuntimeError(f"{path}: OpenCV could not encode {stored.shape} of {stored.dtype}")
-    with atomic_write(path) as temporary:
+    with atomic_write(path, durable=False) as temporary:
         temporary.write_bytes(encoded)
     return path
 

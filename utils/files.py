@@ -19,14 +19,16 @@ _NEARLY_NOTHING = 1 << 20
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its name when the block ends well.
 
-    The file is flushed to the disk before the rename, so that a crash leaves the old file or the new one and
-    never a part. When the block raises, the temporary file is removed and ``path`` is as it was.
+    A crash leaves the old file or the new one and never a part. When the block raises, the temporary file is
+    removed and ``path`` is as it was.
 
     Args:
         path: the file to write; its folder is made if missing.
+        durable: wait until the disk has the file before it gets its name, so that this also holds for a power
+            cut. Off for pictures, which are many and can be made again.
 
     Yields:
         The path to write to, in the same folder as ``path``.
@@ -39,7 +41,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name[:180]}.{os.getpid()}.tmp")
     try:
         yield temporary
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         os.replace(temporary, path)
     except BaseException as error:
         full = _disk_full_message(error, path)
@@ -47,7 +50,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         if full:
             raise UserError(full) from error
         raise
-    _flush(path.parent)
+    if durable:
+        _flush(path.parent)
 
 
 def archive_if_exists(folder: str | Path) -> Path | None:

@@ -19,6 +19,17 @@ def test_written_file_has_its_name_and_nothing_else_stays(tmp_path):
     assert [p.name for p in target.parent.iterdir()] == ["a.bin"]
 
 
+def test_pictures_need_not_wait_for_the_disk(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(files.os, "fsync", flushed.append)
+    with files.atomic_write(tmp_path / "a.png", durable=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert flushed == [] and (tmp_path / "a.png").read_bytes() == b"new"
+    with files.atomic_write(tmp_path / "a.pt") as temporary:
+        temporary.write_bytes(b"new")
+    assert len(flushed) == 2
+
+
 @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
 def test_failed_write_keeps_the_old_file(tmp_path, error):
     target = tmp_path / "a.bin"

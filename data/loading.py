@@ -1,0 +1,213 @@
+"""Batches in an order that (seed, epoch) alone decide, and that a resumed run takes up where it was.
+
+The photographs and the registered pairs are *sources*; everything else, workers, order, resuming, shares of many
+processes, unreadable files and the caches, is here once for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from utils.errors import UserError
+from utils.randomness import derive_seed
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Items by number, and the batch that some of them make."""
+
+    label: str
+
+    def __len__(self) -> int:
+        """How many items there are, readable or not."""
+
+    def read(self, index: int) -> Any:
+        """One item; UserError when it cannot be read."""
+
+    def collate(self, items: list[Any]) -> Any:
+        """A batch: a dataclass of tensors whose first dimension is the batch."""
+
+
+def epoch_order(count: int, seed: int, epoch: int, label: str = "") -> Tensor:
+    """The permutation of ``count`` items in which an epoch goes through them, int64."""
+    generator = torch.Generator().manual_seed(derive_seed("order", label, seed, epoch))
+    return torch.randperm(count, generator=generator)
+
+
+class OrderedBatches(Dataset):
+    """Maps (epoch, first position, length) to a batch of the epoch's order.
+
+    An unreadable item is replaced by the next readable one of the order, so that batches keep their size and any
+    batch can be made without those before it.
+
+    Args:
+        source: the items.
+        seed: decides all orders.
+    """
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self.source = source
+        self.seed = seed
+        self._order: tuple[int, Tensor] | None = None
+
+    def __getitem__(self, key: tuple[int, int, int]) -> tuple[Any, dict[int, str]]:
+        """The batch and, by item number, why an item was left out. The batch is None if nothing is readable."""
+        epoch, start, length = key
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, epoch_order(len(self.source), self.seed, epoch, self.source.label)
+        problems: dict[int, str] = {}
+        items = []
+        for position in range(start, start + length):
+            item = self._readable(position, problems)
+            if item is None:
+                return None, problems
+            items.append(item)
+        return self.source.collate(items), problems
+
+    def _readable(self, position: int, problems: dict[int, str]) -> Any:
+        order = self._order[1]
+        for step in range(len(order)):
+            index = int(order[(position + step) % len(order)])
+            if index not in problems:
+                try:
+                    return self.source.read(index)
+                except UserError as error:
+                    problems[index] = str(error)
+        return None
+
+
+class OrderedLoader:
+    """Batches of the current epoch, for one of ``world`` processes.
+
+    Process r's batch k is batch ``k * world + r`` of the epoch's order: side by side, the batches of all processes
+    are the one big batch of a single process, in the same order. What does not fill a batch for every process at
+    the end of an epoch is dropped (another epoch has another order); a set that is smaller than one batch makes
+    one smaller batch.
+
+    Args:
+        source: the items.
+        batch_size: items in a batch of this process.
+        seed: decides the orders.
+        rank, world: which share this process takes.
+        workers: processes that read; 0 reads here.
+        pin: hand out pinned memory, for faster copies to a GPU.
+
+    Attributes:
+        skipped: number and reason of the unreadable items met so far (by this process).
+
+    Raises:
+        UserError: fewer items than processes.
+    """
+
+    def __init__(self, source: Source, *, batch_size: int, seed: int, rank: int = 0, world: int = 1,
+                 workers: int = 0, pin: bool = False) -> None:
+        if len(source) < world:
+            raise UserError(f"{len(source)} {source.label} cannot be shared by {world} processes; start fewer")
+        self.source = source
+        self.batch_size = min(batch_size, len(source) // world)
+        if self.batch_size < batch_size:
+            log.warning("only %d %s: batches of %d instead of %d", len(source), source.label, self.batch_size,
+                        batch_size)
+        self.seed, self.rank, self.world = seed, rank, world
+        self.skipped: dict[int, str] = {}
+        self._epoch, self._batch, self._resumed = 0, 0, False
+        self._batches = DataLoader(
+            OrderedBatches(source, seed), batch_size=None, sampler=_Keys(self), num_workers=workers,
+            pin_memory=pin, persistent_workers=workers > 0, worker_init_fn=_start_worker,
+            generator=torch.Generator())  # its own, as the workers' seeds must not move the global one
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self.source) // (self.batch_size * self.world)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches of the current epoch that were not handed out yet; then the next epoch becomes current."""
+        for batch, problems in self._batches:
+            self._warn(problems)
+            if batch is None:
+                raise UserError(f"none of the {len(self.source)} {self.source.label} can be read; first reason: "
+                                f"{next(iter(self.skipped.values()))}")
+            self._batch += 1
+            self._resumed = False
+            yield batch
+        self._epoch, self._batch = self._epoch + 1, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Starts an epoch (from 0) at its first batch; right after resuming inside that epoch, goes on there."""
+        if not (self._resumed and epoch == self._epoch):
+            self._epoch, self._batch = epoch, 0
+        self._resumed = False
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the batch that was handed out last ended; plain numbers.
+
+        ``items`` counts over all processes, so that another number of processes can go on from it.
+        """
+        return {"epoch": self._epoch, "batch": self._batch, "count": len(self.source), "seed": self.seed,
+                "items": self._batch * self.batch_size * self.world}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on after a batch; exactly, if set, seed and size of the joint batch are what they were."""
+        if (state["count"], state["seed"]) != (len(self.source), self.seed):
+            log.warning("the run was saved with %d %s and seed %d, now there are %d and seed %d: the order of "
+                        "this epoch is another one", state["count"], self.source.label, state["seed"],
+                        len(self.source), self.seed)
+        self._epoch = state["epoch"]
+        self._batch = min(state["items"] // (self.batch_size * self.world), len(self))
+        self._resumed = True
+
+    def keys(self) -> Iterator[tuple[int, int, int]]:
+        """What :class:`OrderedBatches` is asked for in the rest of the current epoch."""
+        for batch in range(self._batch, len(self)):
+            yield self._epoch, (batch * self.world + self.rank) * self.batch_size, self.batch_size
+
+    def _warn(self, problems: dict[int, str]) -> None:
+        for index, reason in problems.items():
+            if index not in self.skipped:
+                self.skipped[index] = reason
+                log.warning("skipped (%d so far): %s", len(self.skipped), reason)
+
+
+class _Keys:
+    """The sampler: asked anew at the start of each epoch."""
+
+    def __init__(self, loader: OrderedLoader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        return self._loader.keys()
+
+    def __len__(self) -> int:
+        return len(self._loader) - self._loader.state_dict()["batch"]
+
+
+def _start_worker(_: int) -> None:
+    """One thread a worker; Ctrl-C is the main process's to handle."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def pad_batch(pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pictures of different sizes as one tensor.
+
+    Args:
+        pictures: (C,h,w) each, one C, ``uint8``.
+
+    Returns:
+        (B,C,Hmax,Wmax), zeros at the right and below, and the sizes [h, w], (B,2) int64.
+    """
+    sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
+    height, width = sizes.amax(0).tolist()
+    batch = torch.zeros(len(pictures), pictures[0].shape[0], height, width, dtype=pictures[0].dtype)
+    for row, picture in zip(batch, pictures):
+        row[:, :picture.shape[1], :picture.shape[2]] = picture
+    return batch, sizes

@@ -1,0 +1,265 @@
+"""Photographs for the self-supervised stage: any folder, a sample of it kept with the run, decoded by workers.
+
+Workers decode to ``uint8`` with the short side reduced to ``cache_size`` and hand over whole photographs; crop,
+jitter and damage happen on the device (``data/synthesis.py``).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.caches import MemoryCache, PackedPictures
+from data.codecs import decode, jpeg_size, list_pictures, read_bytes
+from data.loading import OrderedLoader, pad_batch
+from data.registry import DATASETS
+from data.synthesis import GREY
+from utils.errors import MissingFileError, UserError
+from utils.files import atomic_write
+from utils.randomness import derive_seed
+
+if TYPE_CHECKING:
+    from option.schema import TrainDataOptions
+
+log = logging.getLogger(__name__)
+
+LIST_NAME = "trainpairs.txt"
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photograph: pixels (3,h,w) ``uint8`` RGB, and its mean grey in [0,1]."""
+
+    pixels: Tensor
+    mean: float
+
+
+@dataclass(frozen=True)
+class PhotoBatch:
+    """Whole photographs of different sizes.
+
+    Attributes:
+        pixels: (B,3,Hmax,Wmax) ``uint8`` RGB, zeros at the right and below.
+        sizes: (B,2) int64, [h, w] of each photograph.
+        means: (B,) ``float32``, mean grey of each whole photograph in [0,1].
+    """
+
+    pixels: Tensor
+    sizes: Tensor
+    means: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PhotoBatch:
+        """The batch on another device."""
+        return PhotoBatch(*(part.to(device, non_blocking=non_blocking) for part in self._parts()))
+
+    def pin_memory(self) -> PhotoBatch:
+        """The batch in page-locked memory."""
+        return PhotoBatch(*(part.pin_memory() for part in self._parts()))
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.pixels, self.sizes, self.means
+
+
+class PhotoFolder(Dataset):
+    """The photographs of a list.
+
+    Args:
+        root: folder that the list's paths start at.
+        files: relative (or absolute) paths.
+        cache_size: the short side is reduced to this; smaller photographs stay as they are.
+    """
+
+    label = "photographs"
+
+    def __init__(self, root: Path, files: list[str], cache_size: int = 256) -> None:
+        self.root, self.files, self.cache_size = root, files, cache_size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """(3,h,w) ``uint8``."""
+        return self.read(index).pixels
+
+    def read(self, index: int) -> Photo:
+        """Decodes a photograph.
+
+        Raises:
+            UserError: it is missing, truncated, empty or no picture.
+        """
+        path = self.root / self.files[index]
+        return decode_photo(read_bytes(path), self.cache_size, path)
+
+    @staticmethod
+    def collate(items: list[Photo]) -> PhotoBatch:
+        """Pads photographs to one batch."""
+        means = torch.tensor([item.mean for item in items], dtype=torch.float32)
+        return PhotoBatch(*pad_batch([item.pixels for item in items]), means)
+
+
+class DevicePhotos:
+    """Photographs that stay on the training device; batches are gathered there.
+
+    Args:
+        cache: the decoded photographs; emptied, to free the memory.
+        device: where they are kept.
+    """
+
+    label = PhotoFolder.label
+
+    def __init__(self, cache: MemoryCache, device: torch.device) -> None:
+        self._errors = {i: item for i, item in enumerate(cache.items) if isinstance(item, UserError)}
+        empty = Photo(torch.zeros(3, 0, 0, dtype=torch.uint8), 0.0)
+        items = [empty if isinstance(item, UserError) else item for item in cache.items]
+        cache.items = []
+        self._means = torch.tensor([item.mean for item in items], dtype=torch.float32)
+        self._pictures = PackedPictures((item.pixels for item in items), device)
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self._means)
+
+    def read(self, index: int) -> int:
+        """The number itself, of which :meth:`collate` makes a batch; UserError when it was unreadable."""
+        if index in self._errors:
+            raise self._errors[index]
+        return index
+
+    def collate(self, indices: list[int]) -> PhotoBatch:
+        """Gathers a batch on the device."""
+        means = self._means[indices].to(self._device, non_blocking=True)
+        return PhotoBatch(*self._pictures.batch(indices), means)
+
+
+def decode_photo(data: bytes, cache_size: int, path: Path) -> Photo:
+    """Decodes a photograph to RGB with its short side reduced to ``cache_size``, never enlarged.
+
+    A large JPEG is decoded at 1/2, 1/4 or 1/8 (which saves most of the work) as long as that leaves more than
+    ``cache_size``; the rest is an area filter.
+
+    Raises:
+        UserError: see :func:`data.codecs.decode`.
+    """
+    size = jpeg_size(data)
+    short = min(size) if size else 0
+    flags = next((flag for factor, flag in _REDUCED.items() if short // factor >= cache_size), cv2.IMREAD_COLOR)
+    pixels = shrink(decode(data, flags, path), cache_size)
+    blue, green, red, _ = cv2.mean(pixels)
+    mean = (GREY[0] * red + GREY[1] * green + GREY[2] * blue) / 255
+    return Photo(to_planes(pixels), mean)
+
+
+def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
+    """Reduces (H,W) or (H,W,C) to a short side by an area filter; a smaller picture stays as it is."""
+    height, width = pixels.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(short_side, round(width * scale)), max(short_side, round(height * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def to_planes(pixels: np.ndarray) -> Tensor:
+    """OpenCV's (H,W,3) BGR as (3,H,W) RGB."""
+    return torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1)))
+
+
+@DATASETS.register("photos")
+def build_photo_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None, rank: int = 0,
+                       world: int = 1, device: torch.device | str = "cpu") -> OrderedLoader:
+    """Photographs of the option file as :class:`PhotoBatch` es.
+
+    Args:
+        options: ``dataset.train``.
+        seed: draws the sample and all orders.
+        run_dir: the run's folder, which keeps the list of drawn files; None keeps none.
+        rank, world: this process among those of the run.
+        device: the training device; pins memory for CUDA, and holds the set with ``cache: device``.
+
+    Raises:
+        UserError: no folder is named, it is missing or without pictures.
+    """
+    device = torch.device(device)
+    root, files = photo_files(options, seed=seed, run_dir=run_dir, rank=rank)
+    source = PhotoFolder(root, files, options.cache_size)
+    workers = options.workers
+    if options.cache != "none":
+        source = MemoryCache(source, threads=workers, show=rank == 0)
+        workers = 0
+    if options.cache == "device":
+        source = DevicePhotos(source, device)
+    pin = device.type == "cuda" and options.cache != "device" and torch.cuda.is_available()
+    return OrderedLoader(source, batch_size=options.batch_size, seed=seed, rank=rank, world=world,
+                         workers=workers, pin=pin)
+
+
+def photo_files(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None,
+                rank: int = 0) -> tuple[Path, list[str]]:
+    """The folder of the photographs and the drawn ones' paths in it.
+
+    The list in the run's folder comes first (a resumed run goes on with its own), then the list that the option
+    file names, then a sample of ``samples`` files drawn by the seed. The list is kept in the run's folder.
+
+    Raises:
+        UserError: as :func:`build_photo_loader`, or a list none of whose files exist.
+    """
+    if not options.photo_root:
+        raise UserError("dataset.train.dataroot is not set; give the folder of the photographs")
+    root = Path(options.photo_root) / (options.train_name or "")
+    kept = Path(run_dir) / LIST_NAME if run_dir else None
+    given = Path(options.photo_list) if options.photo_list else None
+    chosen = next((file for file in (kept, given) if file and file.is_file()), None)
+    if chosen:
+        files = read_list(chosen)
+        if not any((root / name).exists() for name in files):
+            raise MissingFileError(f"{chosen}: none of its {len(files)} files is in {root}; correct dataroot, or "
+                                   "remove the list to have a new one drawn")
+        log.info("%d photographs as listed in %s", len(files), chosen)
+    else:
+        files = _draw(root, options, seed)
+    if kept and rank == 0 and not kept.is_file():
+        with atomic_write(kept) as temporary:
+            temporary.write_text("".join(f"{name}\n" for name in files), encoding="utf-8")
+    return root, files
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a list file without blank ones and comments (``#``).
+
+    Raises:
+        UserError: it has none.
+    """
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise UserError(f"{path} lists no file; remove it to have a new list drawn")
+    return names
+
+
+def _draw(root: Path, options: TrainDataOptions, seed: int) -> list[str]:
+    found = [path.relative_to(root).as_posix() for path in list_pictures(root, recursive=True)]
+    if options.extra_data:
+        extra = Path(options.extra_data)
+        found += [path.absolute().as_posix() for path in list_pictures(extra, recursive=True)]
+    if options.filter:
+        found = [name for name in found if fnmatch.fnmatch(name, options.filter)]
+    if not found:
+        suffix = f" that match {options.filter}" if options.filter else ""
+        raise UserError(f"no pictures{suffix} in {root}; correct dataset.train.dataroot or train_name")
+    generator = torch.Generator().manual_seed(derive_seed("sample", seed))
+    drawn = torch.randperm(len(found), generator=generator)[:options.samples].sort().values.tolist()
+    log.info("%d of %d photographs drawn from %s", len(drawn), len(found), root)
+    return [found[index] for index in drawn]
