@@ -80,6 +80,7 @@ class MAE(MAEEncoder):
 
     whole_image = False
     needs_weights = True
+    section = "mae"  # of the option file, where the keywords are
     decoder_heads = 16
 
     def __init__(self, *, size: str = "base", mask_ratio: float = 0.75, norm_pix_loss: bool = True,

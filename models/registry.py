@@ -1,5 +1,7 @@
 """The names under which option files find models and losses."""
 
+from typing import Any
+
 from torch import nn
 
 from option.schema import Options
@@ -9,11 +11,18 @@ MODELS = Registry("model", "models")
 LOSSES = Registry("loss", "models")
 
 
-def create_model(options: Options) -> nn.Module:
-    """The model that an option file names, built with its ``network_G`` keywords.
+def create_model(options: Options, **derived: Any) -> nn.Module:
+    """The model that an option file names, built with the keywords of its section: ``network_G``, or the one that
+    its class names as ``section``.
+
+    Args:
+        options: the whole option file.
+        derived: keywords that follow from other sections; the model's own section goes before them.
 
     Raises:
         UserError: unknown model or keyword, or a value that does not fit; names file and key.
     """
-    return MODELS.build(options.model, options.network_G.arguments(), at=options.at, name_key="model",
-                        arguments_key="network_G")
+    key = getattr(MODELS.get(options.model, where=options.at("model")), "section", "network_G")
+    section = getattr(options, key)
+    given = section.arguments() if key == "network_G" else section.model_dump()
+    return MODELS.build(options.model, derived | given, at=options.at, name_key="model", arguments_key=key)

@@ -1,0 +1,37 @@
+"""Crops without damage: what masked autoencoders are pretrained on."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from data.photos import PhotoBatch
+from data.synthesis import crop_resize, random_boxes
+
+MAE_AREA = (0.2, 1.0)
+
+
+class FlippedCrop:
+    """Random resized crop and mirror image, the augmentation of MAE, batched on the device.
+
+    Bilinear with antialias, where MAE's own code is bicubic.
+
+    Args:
+        image_size: side S of the result.
+        area: range of the crop's share of the picture.
+    """
+
+    def __init__(self, image_size: int, area: tuple[float, float] = MAE_AREA) -> None:
+        self.image_size, self.area = image_size, area
+
+    def __call__(self, batch: PhotoBatch, generators: Mapping[str, torch.Generator]) -> Tensor:
+        """Pictures (B, 3, S, S) in [0, 1].
+
+        Args:
+            batch: whole pictures.
+            generators: "crop", on the batch's device.
+        """
+        generator = generators["crop"]
+        boxes = random_boxes(batch.sizes, generator, area=self.area)
+        flip = torch.rand(len(batch.sizes), generator=generator, device=batch.sizes.device) < 0.5
+        return crop_resize(batch.pixels, boxes, self.image_size, flip)

@@ -1,0 +1,71 @@
+"""Two loaders side by side: the photographs and the registered pairs of stage 2."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from utils.prefetch import Loader
+
+
+@dataclass(frozen=True)
+class StreamBatch:
+    """One step's pictures.
+
+    Attributes:
+        photos: a batch of photographs.
+        pairs: a batch of registered pairs.
+    """
+
+    photos: Any
+    pairs: Any
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+
+class PairedStreams:
+    """A batch of each of two loaders a step.
+
+    Epochs are the photographs'. The pairs go round on their own: when all were seen, their next epoch begins, with
+    a new order; a new epoch of the photographs takes the pairs up where they are.
+
+    Args:
+        photos, pairs: loaders; ``pairs`` goes on to its next epoch by itself when one has ended.
+    """
+
+    def __init__(self, photos: Loader, pairs: Loader) -> None:
+        self.photos, self.pairs = photos, pairs
+        self._round: Iterator[Any] | None = None  # kept over epochs of the photographs, with what workers read ahead
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch of photographs."""
+        return len(self.photos)
+
+    def __iter__(self) -> Iterator[StreamBatch]:
+        """The batches of the photographs' current epoch that were not handed out yet, each with pairs."""
+        for photos in self.photos:
+            yield StreamBatch(photos, self._next_pairs())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Starts an epoch of the photographs; the pairs go on where they are."""
+        self.photos.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Positions of both after the batch that was handed out last."""
+        return {"photos": self.photos.state_dict(), "pairs": self.pairs.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved position, in both."""
+        self._round = None
+        self.photos.load_state_dict(state["photos"])
+        self.pairs.load_state_dict(state["pairs"])
+
+    def _next_pairs(self) -> Any:
+        for _ in range(2):  # the round may have just ended, and was perhaps saved there: then a new one begins
+            if self._round is None:
+                self._round = iter(self.pairs)
+            pairs = next(self._round, None)
+            if pairs is not None:
+                return pairs
+            self._round = None
+        raise RuntimeError(f"the registered pairs gave no batch although {len(self.pairs)} were promised")
