@@ -187,12 +187,20 @@ class DeFusionPP(nn.Module):
 
     def draw(self, tokens: PairTokens, grid: tuple[int, int]) -> Decomposition:
         """Token features to pictures."""
-        common = self.common_head(self.common_block(tokens.common + tokens.common_skip))
-        unique = self.unique_head(self.unique_block(tokens.unique + tokens.unique_skip))
+        return self.paint(*self.finish(tokens), grid)
+
+    def finish(self, tokens: PairTokens) -> tuple[Tensor, Tensor, Tensor]:
+        """What the pixel heads see: common (B, L, D), unique (2B, L, D) and fused (B, L, D)."""
+        common = self.common_block(tokens.common + tokens.common_skip)
+        unique = self.unique_block(tokens.unique + tokens.unique_skip)
         mixed = self.fuse_tokens(tokens)
-        fused = self.fuse_head(self.fuse_block(self.refine(mixed) + mixed))
-        unique1, unique2 = self._picture(unique, grid).chunk(2)
-        return Decomposition(self._picture(common, grid), unique1, unique2, self._picture(fused, grid))
+        return common, unique, self.fuse_block(self.refine(mixed) + mixed)
+
+    def paint(self, common: Tensor, unique: Tensor, fused: Tensor, grid: tuple[int, int]) -> Decomposition:
+        """The pixel heads, on what ``finish`` gives."""
+        unique1, unique2 = self._picture(self.unique_head(unique), grid).chunk(2)
+        return Decomposition(self._picture(self.common_head(common), grid), unique1, unique2,
+                             self._picture(self.fuse_head(fused), grid))
 
     def reconstruct(self, kept_tokens: PairTokens, kept: Tensor, grid: tuple[int, int]) -> Tensor:
         """The picture (B, 3, H, W) from the kept tokens alone (masked feature modelling)."""

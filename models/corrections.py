@@ -1,0 +1,132 @@
+"""The network that corrects the salience pyramid's weights.
+
+It sees the pair twice, once from the perspective of each image, with the same weights; the correction is the
+difference of the two answers. Exchanging the images therefore turns its sign, whatever has been learned.
+
+Shape letters: B pairs, l level of the pyramid (0 the finest), C channels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models import pyramid
+
+LEVEL_INPUTS = 4  # of an image and the other: logarithm of the band's energy, grey
+FINEST_INPUTS = 2  # energies of band 0, at half resolution
+ENERGY_OFFSET = 4.0  # brings logarithms of energies, -6.2 to about -1, near 0
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with a way around them; the border is replicated."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+
+        def conv(spread: int) -> nn.Conv2d:
+            return nn.Conv2d(channels, channels, 3, padding=spread, dilation=spread, padding_mode="replicate")
+
+        self.first, self.second = conv(1), conv(dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class CorrectionNetwork(nn.Module):
+    """A small U-Net over the levels of the pyramid, from half resolution down to the base.
+
+    Level l works at the resolution of band l, so a coarse band is decided with wide context. A decision for a
+    coarse band is carried on to all finer ones, which add their own: one region, one decision, unless the finer
+    bands have a reason. The base has an answer of its own, from the coarsest features and their mean over the
+    picture (which of the two is the brighter exposure).
+
+    Args:
+        levels: bands L of the pyramid, at least 3.
+        widths: channels at the levels 1 .. L.
+        map_channels: channels of the transformer's maps from each perspective, 0 without transformer.
+        bound: largest correction of a logit.
+    """
+
+    def __init__(self, levels: int = pyramid.LEVELS, widths: Sequence[int] = (16, 24, 32, 48, 48),
+                 map_channels: int = 0, bound: float = 3.0) -> None:
+        super().__init__()
+        if len(widths) != levels or levels < 3:
+            raise ValueError(f"CorrectionNetwork: {len(widths)} widths for {levels} levels; give one a level, and at "
+                             "least 3 levels")
+        self.levels, self.bound = levels, bound
+        extra = [FINEST_INPUTS, map_channels, *[0] * (levels - 2)]
+        below = [0, *widths[:-1]]
+        self.enter = nn.ModuleList(nn.Conv2d(LEVEL_INPUTS + more + deep, wide, 3, padding=1, padding_mode="replicate")
+                                   for more, deep, wide in zip(extra, below, widths))
+        self.down = nn.ModuleList(ResidualBlock(wide) for wide in widths)
+        self.whole = nn.Linear(widths[-1], widths[-1])
+        self.wide = ResidualBlock(widths[-1], dilation=2)
+        self.carry = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in zip(widths, widths[1:]))
+        self.up = nn.ModuleList(ResidualBlock(wide) for wide in widths[:-1])
+        # Answers for the bands 0 .. L - 1 (0 and 1 from the same features) and for the base; they start at zero.
+        self.answers = nn.ModuleList(nn.Conv2d(wide, 1, 1) for wide in (widths[0], *widths[:-1], widths[-1]))
+        for answer in self.answers:
+            nn.init.zeros_(answer.weight)
+            nn.init.zeros_(answer.bias)
+
+    def forward(self, energies: Sequence[Tensor], greys: Sequence[Tensor], maps: Tensor | None = None) -> list[Tensor]:
+        """Corrections of the first image's logits.
+
+        Args:
+            energies: logarithms for the bands, L tensors (2, B, 1, h, w), first images, then second.
+            greys: Gaussian pyramid of the images' grey, L + 1 tensors (2, B, 1, h, w).
+            maps: (2, B, C, h, w) at the resolution of level 2, each from its image's perspective.
+
+        Returns:
+            L + 1 tensors (B, 1, h, w) in (-bound, bound), for the bands and for the base.
+        """
+        both = [_perspectives(energy + ENERGY_OFFSET) for energy in energies]
+        both.append(torch.zeros_like(_perspectives(greys[-1])))  # the base has no energy
+        inputs = [torch.cat([energy, _perspectives(grey)], dim=1) for energy, grey in zip(both, greys)]
+        features = self._encode(inputs, F.avg_pool2d(both[0], 2, ceil_mode=True), maps)
+        answers = self._decode(features, greys[0].shape[-2:])
+        return [self.bound * torch.tanh(_difference(answer.float()) / self.bound) for answer in answers]
+
+    def _encode(self, inputs: list[Tensor], finest: Tensor, maps: Tensor | None) -> list[Tensor]:
+        """Features of the levels 1 .. L, each (2B, C, h, w)."""
+        features: list[Tensor] = []
+        for index, (enter, down) in enumerate(zip(self.enter, self.down)):
+            parts = [inputs[index + 1]]
+            if index == 0:
+                parts.append(finest)
+            if index == 1 and maps is not None:
+                parts.append(maps.flatten(0, 1))
+            if features:
+                parts.append(F.avg_pool2d(features[-1], 2, ceil_mode=True))
+            features.append(down(enter(torch.cat(parts, dim=1))))
+        coarse = features[-1]
+        coarse = coarse + self.whole(coarse.mean(dim=(-2, -1))).unsqueeze(-1).unsqueeze(-1)
+        features[-1] = self.wide(coarse)
+        return features
+
+    def _decode(self, features: list[Tensor], size: Sequence[int]) -> list[Tensor]:
+        """Answers for the bands, finest first, and for the base, each (2B, 1, h, w)."""
+        deep, decision = features[-1], None
+        answers = [self.answers[-1](deep)]
+        for index in range(self.levels - 2, -1, -1):
+            fine = features[index]
+            deep = self.up[index](fine + pyramid.enlarge(self.carry[index](deep), fine.shape[-2:]))
+            answer = self.answers[index + 1](deep)
+            decision = answer if decision is None else answer + pyramid.enlarge(decision, fine.shape[-2:])
+            answers.insert(0, decision)
+        answers.insert(0, pyramid.enlarge(decision + self.answers[0](deep), size))
+        return answers
+
+
+def _perspectives(pair: Tensor) -> Tensor:
+    """(2, B, C, h, w) -> (2B, 2C, h, w): each image beside the other one."""
+    return torch.cat([pair, pair.flip(0)], dim=2).flatten(0, 1)
+
+
+def _difference(x: Tensor) -> Tensor:
+    """(2B, ...) -> (B, ...): the first perspective's answer minus the second's."""
+    first, second = x.chunk(2)
+    return first - second
