@@ -11,11 +11,50 @@ from torch import Tensor, nn
 BASE_GRID = 14  # 224 / 16: the grid on which the published position table is defined
 
 
+class _BlockwiseAttention(torch.autograd.Function):
+    """Attention in bf16 on a CPU, a few samples at a time, so that the scores stay in the cache.
+
+    The scores are computed again in the backward pass instead of being kept: the processor's bandwidth, not its
+    arithmetic, bounds attention over 197 tokens. Measured against the library's kernel in docs/SPEED.md.
+    """
+
+    BLOCK_BYTES = 6 << 20
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scaled = q * q.shape[-1] ** -0.5
+        out = torch.empty_like(q)
+        for part in _BlockwiseAttention.blocks(q, k):
+            out[part] = (scaled[part] @ k[part].transpose(-2, -1)).softmax(-1) @ v[part]
+        ctx.save_for_backward(scaled, k, v, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scaled, k, v, out = ctx.saved_tensors
+        dq, dk, dv = torch.empty_like(scaled), torch.empty_like(k), torch.empty_like(v)
+        shared = (grad * out).sum(-1, keepdim=True)
+        for part in _BlockwiseAttention.blocks(scaled, k):
+            weights = (scaled[part] @ k[part].transpose(-2, -1)).softmax(-1)
+            dv[part] = weights.transpose(-2, -1) @ grad[part]
+            scores = (grad[part] @ v[part].transpose(-2, -1)).sub_(shared[part]).mul_(weights)
+            dq[part] = scores @ k[part]
+            dk[part] = scores.transpose(-2, -1) @ scaled[part]
+        return dq * scaled.shape[-1] ** -0.5, dk, dv
+
+    @staticmethod
+    def blocks(q: Tensor, k: Tensor) -> list[slice]:
+        """Slices of the batch whose scores fill about ``BLOCK_BYTES``."""
+        sample = q.shape[1] * q.shape[2] * k.shape[2] * q.element_size()
+        step = max(1, _BlockwiseAttention.BLOCK_BYTES // sample)
+        return [slice(i, i + step) for i in range(0, q.shape[0], step)]
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention, softmax(q kᵀ / √C) v.
 
-    One place decides how it is computed, by measurement (docs/SPEED.md): on a CPU in bf16 the library's kernel
-    has a slow backward pass; wide heads run faster as two plain matrix products, narrow ones in float32.
+    The one place that decides how it is computed, by measurement: block by block in bf16 on a CPU, else by the
+    library's kernel.
 
     Args:
         q, k, v: (B, H, L, C).
@@ -24,12 +63,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (B, H, L, C) in the dtype of ``q``.
     """
     if q.is_cpu and q.dtype == torch.bfloat16:
-        if q.shape[-1] >= 32 or k.shape[-2] <= 64:
-            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            return scores.softmax(-1) @ v
-        with torch.autocast("cpu", enabled=False):
-            return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+        return _BlockwiseAttention.apply(q, k, v)
     return F.scaled_dot_product_attention(q, k, v)
+
+
+def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Dropout; on a CPU with 16 random bits an element, four elements a draw.
+
+    The library draws one number an element on one thread, which was 7 % of a training step. Sixteen bits round
+    the rate to 1/65536.
+    """
+    if not training or rate == 0:
+        return x
+    if not x.is_cpu:
+        return F.dropout(x, rate)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= round(rate * 65536) - 32768
+    return x * keep * (1 / (1 - rate))
 
 
 class SelfAttention(nn.Module):
@@ -100,7 +150,7 @@ class CrossBlock(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
     def _merged(self) -> tuple[Tensor, Tensor]:
         """Weights (3, D, D) and biases (3, D) of the two linear maps before attention, multiplied out."""

@@ -10,20 +10,28 @@ from models.defusion import Decomposition
 from models.registry import LOSSES
 
 
-@lru_cache(maxsize=8)
-def _gaussian(size: int, sigma: float) -> Tensor:
-    x = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    window = torch.exp(-(x**2) / (2 * sigma**2))
-    return (window / window.sum()).float()
+@lru_cache(maxsize=16)
+def _blur_matrix(length: int, size: int, sigma: float, device: torch.device) -> Tensor:
+    """Gaussian of ``size`` taps with a reflecting border as a linear map (length, length)."""
+    x = torch.arange(size, dtype=torch.float64) - size // 2
+    taps = torch.exp(-(x**2) / (2 * sigma**2))
+    source = (torch.arange(length).view(-1, 1) + torch.arange(size) - size // 2).abs()
+    source = torch.where(source < length, source, 2 * (length - 1) - source)
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    matrix.scatter_add_(1, source, (taps / taps.sum()).expand(length, -1))
+    return matrix.float().to(device)
 
 
 def gaussian_blur(x: Tensor, size: int = 11, sigma: float = 1.5) -> Tensor:
-    """Separable Gaussian of ``size`` taps with a reflecting border; (B, C, H, W) -> (B, C, H, W), float32."""
-    channels, pad = x.shape[1], size // 2
-    taps = _gaussian(size, sigma).to(x.device, x.dtype)
-    x = F.pad(x, (pad, pad, pad, pad), mode="reflect")
-    x = F.conv2d(x, taps.view(1, 1, 1, -1).expand(channels, 1, 1, size), groups=channels)
-    return F.conv2d(x, taps.view(1, 1, -1, 1).expand(channels, 1, size, 1), groups=channels)
+    """Separable Gaussian with a reflecting border, (B, C, H, W) -> (B, C, H, W), float32.
+
+    Two matrix products: at the sizes of training they are several times faster than a depthwise convolution,
+    above all backward, and the border is part of the matrix.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        rows = _blur_matrix(x.shape[-2], size, sigma, x.device)
+        columns = _blur_matrix(x.shape[-1], size, sigma, x.device)
+        return rows @ (x.float() @ columns.T)
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:
@@ -38,10 +46,7 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
         (B, C, H, W), at most 1.
     """
     c1, c2 = 0.01**2, 0.03**2
-    channels = x.shape[1]
-    # One pass for all five moments: the filter is the cost.
-    moments = gaussian_blur(torch.cat([x, y, x * x, y * y, x * y], dim=1))
-    mx, my, mxx, myy, mxy = moments.split(channels, dim=1)
+    mx, my, mxx, myy, mxy = (gaussian_blur(moment) for moment in (x, y, x * x, y * y, x * y))
     top = (2 * mx * my + c1) * (2 * (mxy - mx * my) + c2)
     bottom = (mx * mx + my * my + c1) * (mxx - mx * mx + myy - my * my + c2)
     return top / bottom
