@@ -133,6 +133,8 @@ def _pair_score(p, f, mass):
     if correlation == 0 or p[4] == 0 or f[4] == 0:
         return 0.0  # independent: the joint entropy is the sum of the two
     covariance = _frechet(f[1], p[1], correlation >= 0, mass)
+    if covariance == 0:
+        return 0.0  # all mass at one position but for rounding; the original has no value here
     weight = correlation / (covariance / (f[4] * p[4]))
     joint = _joint_entropy(weight, mass, f[0], p[0], f[2], p[2], f[3], p[3])
     both = p[3] + f[3]

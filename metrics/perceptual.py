@@ -91,7 +91,7 @@ def _kept_and_given(triple: Triple, x: str, scale: int, recentred: bool, noise: 
     return kept, np.log(1 + var_x / noise)
 
 
-def _vif(triple: Triple, recentred: bool) -> float:
+def _vif(triple: Triple, recentred: bool, of_flat: float = np.nan) -> float:
     total = 0.0
     for x in ("a", "b"):
         kept = given = 0.0
@@ -99,7 +99,7 @@ def _vif(triple: Triple, recentred: bool) -> float:
             kept_map, given_map = _kept_and_given(triple, x, scale, recentred, VIF_NOISE)
             kept += float(kept_map.sum())
             given += float(given_map.sum())
-        total += kept / given if given > 0 else np.nan
+        total += kept / given if given > 0 else of_flat
     return total
 
 
@@ -111,6 +111,11 @@ def vif(triple: Triple) -> float:
 def vif_plain(triple: Triple) -> float:
     """VIF without recentring, as the toolboxes compute it."""
     return _vif(triple, recentred=False)
+
+
+def vif_cddfuse(triple: Triple) -> float:
+    """VIF without recentring; a flat source counts 1."""
+    return _vif(triple, recentred=False, of_flat=1.0)
 
 
 def _viff(triple: Triple, recentred: bool) -> float:

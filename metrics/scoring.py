@@ -21,8 +21,8 @@ def expand(names: str | Sequence[str]) -> list[str]:
     """Names of metrics from what an option file or a command line says.
 
     Args:
-        names: "common" (the ten most reported), "all" (every plain name that needs no ground truth), "none",
-            one name, several separated by commas, or a list of any of these.
+        names: "common" (the ten most reported), "all" (the default of every metric, no variants), "none", one
+            name, several separated by commas, or a list of any of these.
 
     Returns:
         Names in the order given, each once.
@@ -34,7 +34,7 @@ def expand(names: str | Sequence[str]) -> list[str]:
         names = [part.strip() for part in names.split(",") if part.strip()]
     groups = {
         "common": list(COMMON),
-        "all": [m.name for m in METRICS.values() if m.is_default and "t" not in m.inputs],
+        "all": [metric.name for metric in METRICS.values() if metric.is_default],
         "none": [],
     }
     expanded: dict[str, None] = {}

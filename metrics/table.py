@@ -65,8 +65,8 @@ class Metric:
 
     @property
     def is_default(self) -> bool:
-        """Whether it goes by a plain name; the toolboxes' variants have an "@"."""
-        return "@" not in self.name
+        """Whether it is what a plain name stands for; variants go by their key."""
+        return self.name != self.key
 
     @property
     def definition(self) -> str:
@@ -188,7 +188,7 @@ _VARIANTS = {
     "Q_P": {"Q_P@MEFB": phase.q_p, "Q_P@Liu": phase.q_p},
     "Q_CV": {"Q_CV@VIFB": _c.q_cv, "Q_CV@MEFB": _c.q_cv, "Q_CV@Liu": _c.q_cv},
     "Q_CB": {"Q_CB@VIFB": _c.q_cb, "Q_CB@Liu": _c.q_cb, "Q_CB@MEFB": _c.q_cb_mefb},
-    "VIF": {"VIF@Tang-flat": _p.vif, "VIF@Tang": _p.vif_plain, "VIF@CDDFuse": _p.vif_plain},
+    "VIF": {"VIF@Tang-flat": _p.vif, "VIF@Tang": _p.vif_plain, "VIF@CDDFuse": _p.vif_cddfuse},
     "VIFF": {"VIFF@MEFB-flat": _p.viff, "VIFF@MEFB": _p.viff_plain},
 }  # fmt: skip
 
