@@ -1,6 +1,8 @@
 """Batches on their way to the device: one ahead of the step that works, from pinned memory."""
 
 import dataclasses
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -100,6 +102,10 @@ def load_ahead(loader: Loader, device: torch.device) -> Iterator[Loaded]:
 
 def _with_positions(loader: Loader) -> Iterator[tuple[Any, dict[str, Any]]]:
     for batch in loader:
+        # PyTorch notices a lost worker in two ways: it asks every few seconds, and it has a handler that raises
+        # wherever the main thread happens to be, in the middle of an update or of a save. The first will do.
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         yield batch, loader.state_dict()
 
 

@@ -127,7 +127,7 @@ class Saver:
 def _known_failure(error: Exception) -> str | None:
     text = str(error)
     first = text.splitlines()[0] if text else ""
-    if "DataLoader worker" in text:
+    if "DataLoader worker" in text or isinstance(error, (ConnectionError, EOFError)):
         return f"a data loader worker was lost ({first}), often for want of memory"
     if isinstance(error, torch.OutOfMemoryError):
         return "out of GPU memory; lower dataset.train.batch_size and raise train.accumulate"

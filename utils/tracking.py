@@ -37,6 +37,7 @@ class Record:
         self._bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=None if active else True)
         if not active:
             return
+        run_dir.mkdir(parents=True, exist_ok=True)
         self._guarded(self._drop_after, step)
         if tensorboard:
             self._guarded(self._open_writer, run_dir / "tb", step)

@@ -146,7 +146,7 @@ class Trainer:
             try:
                 while not self._over():
                     self._run_epoch()
-            except (TrainingStopped, RuntimeError) as error:
+            except (TrainingStopped, RuntimeError, ConnectionError, EOFError) as error:
                 explained = self._saver.explained(error)
                 if explained is error:
                     raise

@@ -77,7 +77,7 @@ def test_no_readable_one_is_an_error_that_lists_them(folder):
 def test_a_missing_file_is_named_and_an_empty_folder_is_no_error(tmp_path):
     folder = CheckpointFolder(tmp_path)
     assert folder.load("latest") is None
-    with pytest.raises(MissingFileError, match="nowhere.pt is not there"):
+    with pytest.raises(MissingFileError, match=r"nowhere\.pt is not there"):
         folder.load(str(tmp_path / "nowhere.pt"))
 
 

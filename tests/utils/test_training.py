@@ -1,0 +1,206 @@
+"""A run is the same run after any stop, and says why it stopped. In one process; faults that end it elsewhere."""
+
+import json
+import logging
+import math
+
+import pytest
+import torch
+
+from tests.utils.toy import BATCH, ITEMS, ToyLoader, ToyTask, losses, toy_options, train_toy
+from utils.checkpoint import CheckpointFolder
+from utils.errors import UserError
+from utils.optimisation import FiniteGuard, Schedule, TrainingStopped, build_optimizer
+from utils.prefetch import batch_size, map_tensors
+from utils.snapshot import Progress
+from utils.training import Trainer
+
+STEPS = 6  # of an epoch
+
+
+def test_a_resumed_run_is_the_run_to_the_last_digit(tmp_path):
+    train_toy(tmp_path / "whole", ema=0.9)
+    train_toy(tmp_path / "parts", ema=0.9, epoch=2)
+    summary = train_toy(tmp_path / "parts", ema=0.9, resume="latest")
+    assert summary.steps == 4 * STEPS and summary.images == 4 * ITEMS
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    whole, parts = (CheckpointFolder(tmp_path / name / "checkpoints").load("latest")[0] for name in ("whole", "parts"))
+    for key in ("state_dict", "optimizers", "ema"):
+        torch.testing.assert_close(parts[key], whole[key], rtol=0, atol=0)
+    for key in ("generators", "torch", "python"):
+        torch.testing.assert_close(parts["rng"][key], whole["rng"][key], rtol=0, atol=0)
+
+
+def test_a_run_goes_on_in_the_middle_of_an_epoch_and_of_a_log_line(tmp_path):
+    logger = {"print_freq": 4}
+    train_toy(tmp_path / "whole", max_steps=20, logger=logger)
+    train_toy(tmp_path / "parts", max_steps=9, logger=logger)
+    train_toy(tmp_path / "parts", max_steps=20, logger=logger, resume="latest")
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
+    assert [step for step, _ in parts] == [4, 8, 9, 12, 16, 20]
+    # Step 9 ended the first part with a line of its own, so that the next mean lacks it.
+    assert [line for line in parts if line[0] in (4, 8, 16, 20)] == [line for line in whole if line[0] != 12]
+
+
+def test_several_batches_make_the_step_of_the_bigger_batch(tmp_path):
+    train_toy(tmp_path / "big", task=ToyTask(noise=False), loader=ToyLoader(16), epoch=2)
+    train_toy(tmp_path / "small", task=ToyTask(noise=False), loader=ToyLoader(8), accumulate=2, epoch=2)
+    big, small = losses(tmp_path / "big"), losses(tmp_path / "small")
+    assert len(big) == len(small) == 2 * math.ceil(ITEMS / 16)  # the last of each epoch is 8 + 4 samples
+    torch.testing.assert_close(torch.tensor(small), torch.tensor(big), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("poison", "message"), [
+    ("loss", "non-finite loss term far = nan, total_loss = nan at epoch 2, step 8;"),
+    ("gradient", r"non-finite gradient norm \(all loss terms are finite\) at epoch 2, step 8;")])
+@pytest.mark.parametrize("immediate", [True, False], ids=["at every step", "at log lines, as on a GPU"])
+def test_non_finite_numbers_end_the_run_and_reach_no_checkpoint(tmp_path, poison, message, immediate):
+    task = ToyTask()
+    task.before = lambda call: setattr(task, "poison", poison if call == 8 else "")
+    trainer = Trainer(task, ToyLoader(), options=toy_options(logger={"print_freq": 3}), run_dir=tmp_path,
+                      device=torch.device("cpu"))
+    trainer._stepper._guard.immediate = immediate
+    with pytest.raises(TrainingStopped, match=message) as stopped:
+        trainer.fit()
+    assert str(stopped.value).count("last good checkpoint: ") == 1
+    assert "step-00000006-epoch-0001.pt" in str(stopped.value)
+    state, path = CheckpointFolder(tmp_path / "checkpoints").load("latest")
+    assert path.name == "step-00000006-epoch-0001.pt"
+    assert all(value.isfinite().all() for value in [*state["state_dict"].values(), *task.model.state_dict().values()])
+    assert train_toy(tmp_path, resume="latest").steps == 4 * STEPS
+
+
+def test_the_bad_step_leaves_the_weights_alone_until_it_is_noticed(tmp_path):
+    task = ToyTask()
+    seen = {}
+
+    def before(call):
+        task.poison = "gradient" if call == 8 else ""
+        seen[call] = task.model[0].weight.detach().clone()
+
+    task.before = before
+    trainer = Trainer(task, ToyLoader(), options=toy_options(logger={"print_freq": 10}), run_dir=tmp_path,
+                      device=torch.device("cpu"))
+    trainer._stepper._guard.immediate = False
+    with pytest.raises(TrainingStopped, match="step 8"):
+        trainer.fit()
+    assert len(seen) == 10  # two more steps were tried
+    assert not torch.equal(seen[7], seen[8])
+    assert torch.equal(seen[8], seen[9]) and torch.equal(seen[8], task.model[0].weight)
+
+
+def test_a_lost_loader_worker_is_told_and_nothing_finished_is_lost(tmp_path):
+    with pytest.raises(TrainingStopped, match=r"a data loader worker was lost .* at epoch 1, step (\d); last "
+                                              r"good checkpoint: .*step-0000000\1.pt; go on with"):
+        train_toy(tmp_path, loader=ToyLoader(workers=1))
+    assert train_toy(tmp_path, resume="latest").steps == 4 * STEPS
+
+
+def test_a_full_disk_in_the_middle_does_not_end_the_run(tmp_path, monkeypatch, caplog):
+    save = CheckpointFolder.save
+
+    def refuse(self, state, **keywords):
+        if state["epoch"] == 2:
+            raise UserError("the disk is full: somewhere")
+        return save(self, state, **keywords)
+
+    monkeypatch.setattr(CheckpointFolder, "save", refuse)
+    with caplog.at_level(logging.ERROR):
+        assert train_toy(tmp_path).steps == 4 * STEPS
+    assert "checkpoint not saved: the disk is full: somewhere; last good checkpoint: " in caplog.text
+    assert "epoch-0001.pt; training goes on" in caplog.text
+
+
+def test_a_full_disk_at_the_end_is_an_error(tmp_path, monkeypatch):
+    def refuse(self, state, **keywords):
+        raise UserError("the disk is full: somewhere")
+
+    monkeypatch.setattr(CheckpointFolder, "save", refuse)
+    with pytest.raises(TrainingStopped, match="the last checkpoint could not be saved: the disk is full"):
+        train_toy(tmp_path, epoch=1)
+
+
+def test_validation_sees_the_averaged_weights_and_training_does_not(tmp_path):
+    task, seen = ToyTask(), []
+
+    def validate(step):
+        seen.append(task.model[0].weight.detach().clone())
+        assert not task.training
+        return {"score": float(step)}
+
+    train_toy(tmp_path, task=task, ema=0.9, val_freq=1, epoch=2, validate=validate)
+    state = CheckpointFolder(tmp_path / "checkpoints").load("latest")[0]
+    assert torch.equal(state["ema"]["average"][0], seen[-1])
+    assert torch.equal(state["state_dict"]["0.weight"], task.model[0].weight)
+    assert not torch.equal(seen[-1], task.model[0].weight)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [line["score"] for line in lines if line["kind"] == "val"] == [6, 12]
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    train_toy(tmp_path, epoch=1)
+    task = ToyTask()
+    task.model.append(torch.nn.Linear(8, 8))
+    with pytest.raises(UserError, match=r"of another network: missing 4.weight, 4.bias, unknown none"):
+        train_toy(tmp_path, task=task, resume="latest")
+
+
+def test_changed_options_are_told_and_obeyed(tmp_path, caplog):
+    train_toy(tmp_path, epoch=1)
+    with caplog.at_level(logging.WARNING):
+        train_toy(tmp_path, resume="latest", epoch=2, lr=0.5, optimizer="adamw", weight_decay=0.1)
+    assert "train.lr: 0.01 -> 0.5" in caplog.text and "train.epoch: 1 -> 2" in caplog.text
+    state = CheckpointFolder(tmp_path / "checkpoints").load("latest")[0]
+    assert [group["weight_decay"] for group in state["optimizers"][0]["param_groups"]] == [0.1, 0.0]
+    assert state["optimizers"][0]["param_groups"][0]["lr"] == 0.5
+
+
+def test_what_a_task_calls_frozen_is_in_no_checkpoint(tmp_path):
+    task = ToyTask()
+    task.model.teacher = torch.nn.Linear(2, 2).requires_grad_(False)
+    task.model.forward = lambda x: torch.nn.Sequential(*list(task.model)[:4])(x)
+    task.frozen_prefixes = ("teacher.",)
+    task.trainable = lambda: (value for value in task.parameters() if value.requires_grad)
+    train_toy(tmp_path, task=task, epoch=1)
+    assert not any("teacher" in name for name in
+                   CheckpointFolder(tmp_path / "checkpoints").load("latest")[0]["state_dict"])
+    assert train_toy(tmp_path, task=task, resume="latest", epoch=2).steps == 2 * STEPS
+
+
+def test_an_empty_loader_is_a_users_mistake(tmp_path):
+    loader = ToyLoader()
+    loader.rows = list
+    with pytest.raises(UserError, match="epoch 1 gave no batch although 6 were promised"):
+        train_toy(tmp_path, loader=loader)
+
+
+@pytest.mark.parametrize(("train", "progress", "factor"), [
+    ({"lr_steps": [2, 4]}, 1.99, 1.0), ({"lr_steps": [2, 4]}, 2.0, 0.5), ({"lr_steps": [2, 4]}, 4.5, 0.25),
+    ({"lr_steps": [2], "warmup_epochs": 1}, 0.25, 0.25),
+    ({"schedule": "cosine", "warmup_epochs": 2}, 1.0, 0.5), ({"schedule": "cosine", "warmup_epochs": 2}, 2.0, 1.0),
+    ({"schedule": "cosine", "warmup_epochs": 2}, 6.0, 0.5), ({"schedule": "cosine"}, 10.0, 0.0)])
+def test_the_learning_rate_follows_the_schedule(train, progress, factor):
+    options = toy_options(**{**train, "epoch": 10}).train
+    optimizer = build_optimizer(ToyTask().trainable(), options, 0.1)
+    assert Schedule(optimizer, options, 0.1, 10).set(progress) == pytest.approx(0.1 * factor)
+    assert all(group["lr"] == pytest.approx(0.1 * factor) for group in optimizer.param_groups)
+
+
+def test_the_guard_remembers_the_first_bad_step_only():
+    guard = FiniteGuard(torch.device("cpu"), immediate=False)
+    good, bad = torch.tensor([1.0, 2.0]), torch.tensor([1.0, torch.inf])
+    norm = torch.tensor(1.0)
+    for step, terms in enumerate([good, bad, good, bad * torch.nan], 1):
+        assert (guard.check(["a", "b"]) is None) == (step <= 2)
+        guard.look(step, terms, norm)
+    assert guard.check(["a", "b"]) == (2, "loss term b = inf")
+    assert guard.found == 1
+
+
+def test_batches_of_any_make_reach_the_device_whole():
+    batch = {"x": torch.zeros(BATCH, 2), "rest": [torch.ones(BATCH), (torch.ones(BATCH), "name")], "progress":
+             Progress(sums=torch.ones(3))}
+    doubled = map_tensors(batch, lambda tensor: tensor * 2)
+    assert batch_size(batch) == BATCH
+    assert doubled["rest"][1][0].sum() == 2 * BATCH and doubled["rest"][1][1] == "name"
+    assert doubled["progress"].sums.sum() == 6
