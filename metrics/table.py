@@ -196,6 +196,7 @@ _VARIANTS = {
 _CHANGES = {
     "Q_TE_textbook": {"low": 0, "high": inf, "says": "Tsallis MI, marginals as the formula has them"},
     "MSE@Tang": {"high": 1},
+    "PSNR@CDDFuse": {"low": -inf},
     "PSNR_true": {"says": "10 log10(255² / MSE)"},
     "PSNR_truth": {"says": "PSNR against a ground truth", "inputs": TRUTH},
     "SSIM_truth": {"says": "SSIM against a ground truth", "inputs": TRUTH},
@@ -206,6 +207,12 @@ _CHANGES = {
     "MEF_SSIM_scale1@MEFB": {"low": -1, "min_side": 11},
     "MEF_SSIM_scale2@MEFB": {"low": -1, "min_side": 22},
     "MEF_SSIM_scale3@MEFB": {"low": -1},
+    "NABF1@Tang": {"high": 2},
+    # Rounding noise in flat windows knows no bounds.
+    "Q_C@MEFB": {"low": -inf, "high": inf},
+    "Q_C@Liu": {"low": -inf, "high": inf},
+    "Q_Y@MEFB": {"low": -inf, "high": inf},
+    "Q_Y@Liu": {"low": -inf, "high": inf},
 }
 
 

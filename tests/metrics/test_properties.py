@@ -63,6 +63,33 @@ def test_values_lie_in_the_range_of_the_table():
             assert math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, (name, value)
 
 
+def odd_picture(generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Noise, a constant, black and white, half black, or a ramp; grey or colour."""
+    kind, channels = generator.integers(5), (1, 3)[generator.integers(2)]
+    picture = generator.integers(0, 256, (*shape, channels), dtype=np.uint8)
+    if kind == 1:
+        picture[:] = generator.integers(256)
+    elif kind == 2:
+        picture = (picture > 127).astype(np.uint8) * 255
+    elif kind == 3:
+        picture[: shape[0] // 2] = 0
+    elif kind == 4:
+        picture[:] = np.arange(shape[1])[None, :, None]
+    return picture
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_odd_pictures_of_any_size_give_values_in_range_or_nan_quietly(seed, recwarn):
+    generator = np.random.default_rng(seed)
+    shape = tuple(generator.integers(1, 90, 2))
+    pictures = [odd_picture(generator, shape) for _ in range(3)]
+    names = [m for m in METRICS if "t" not in METRICS[m].inputs]
+    for name, value in compute(names, *pictures, colour=("grey", "channels")[seed % 2]).items():
+        low, high = METRICS[name].low, METRICS[name].high
+        assert math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, (name, value)
+    assert not recwarn.list
+
+
 def test_kept_lost_and_invented_edges_add_to_one():
     parts = compute(["QABFw@Tang", "LABF", "Nabf"], *textured_triple())
     assert sum(parts.values()) == pytest.approx(1, abs=1e-12)
