@@ -24,6 +24,7 @@ class Baseline(nn.Module):
 
     whole_image = True
     needs_weights = False
+    has_components = False
 
     def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
         """Fuse N images of one scene.

@@ -99,7 +99,7 @@ def test_many_images(name):
 def test_what_the_fuser_relies_on(name):
     """Baselines say that they take whole pictures, need no weights, and have no common or unique part."""
     model = MODELS.create(name)
-    assert model.whole_image and not model.needs_weights
+    assert model.whole_image and not model.needs_weights and not model.has_components
     assert not list(model.parameters())
     decomposition = model.decompose(scene(), scene(seed=1))
     assert decomposition.common is None and decomposition.unique1 is None and decomposition.unique2 is None
