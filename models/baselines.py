@@ -121,9 +121,9 @@ class SaliencePyramid(Baseline):
     Args:
         base: "average": mean of the bases; "exposure": weighted by how near each base's mean over channels is
             to mid grey, which opens shadows and skies of an exposure pair.
-        levels: number of bands; None: 5, and 6 with the exposure base. The weights of a base with more pixels change
-            so fast that they flatten the picture: with 5 bands an exposure base has VIF 1.33 and MEF_SSIM 0.935 on
-            ten exposure pairs, with 6 bands 1.40 and 0.961.
+        levels: number of bands; None: 5, and 6 with the exposure base. The 6 was fitted: of many settings tried it
+            comes nearest to known scores of an exposure base on ten pairs. On ten other exposure pairs, which had no
+            part in that choice, 5 bands give Qabf .783, VIF 1.56, MEF_SSIM .943 and 6 bands .790, 1.65, .966.
         gain: how sharply the stronger band wins.
         window: side of the energy's box mean, odd, in pixels of the band.
 
