@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--list", action="store_true", help="print the table of metrics and stop")
     line.add_argument("--a", type=Path, metavar="DIR", help="first sources (infrared, over-exposed, near)")
     line.add_argument("--b", type=Path, metavar="DIR", help="second sources, same file names")
-    line.add_argument("--pairs", type=Path, metavar="DIR", help="instead of --a and --b: DIR/<scene>/, two pictures each")
+    line.add_argument("--pairs", type=Path, metavar="DIR", help="instead: DIR/<scene>/ with two pictures")
     line.add_argument("--fused", nargs="+", metavar="[NAME=]DIR", help="one folder of results for each method")
     line.add_argument("--names", nargs="+", default=["common"], metavar="METRIC",
                       help="metrics, common (the ten that papers report most) or all; default: common")

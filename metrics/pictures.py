@@ -9,13 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from metrics.folders import read_grey_or_rgb
+from metrics.folders import SourcePair, read_grey_or_rgb
 from metrics.ranking import Comparison
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
-
-SOURCE_NAMES = ("first source", "second source")
 
 # (what the reader is told, ending, coder settings, factor on the side): from exact to small; the first that fits.
 _STEPS = (
@@ -113,8 +111,9 @@ def load_pairs(comparison: Comparison, stems: Sequence[str], side: int) -> list[
     for stem in stems:
         if stem not in known:
             raise UserError(f"no pair is called {stem}; report; the pairs are {', '.join(known)}")
+        labels = source_labels(known[stem])
         files: list[tuple[str, str, Path]] = [
-            (SOURCE_NAMES[0], "source", known[stem].first), (SOURCE_NAMES[1], "source", known[stem].second)]
+            (labels[0], "source", known[stem].first), (labels[1], "source", known[stem].second)]
         files += [(name, "method", methods[name].pictures[stem]) for name in comparison.order()
                   if stem in comparison.scores[name].values]
         full = [read_grey_or_rgb(path) for _, _, path in files]
@@ -123,6 +122,15 @@ def load_pairs(comparison: Comparison, stems: Sequence[str], side: int) -> list[
         size = (full[0].shape[1], full[0].shape[0])
         shown.append(ShownPair(stem, size, _focus([one.pixels for one in pictures]), pictures))
     return shown
+
+
+def source_labels(pair: SourcePair) -> tuple[str, str]:
+    """What to call the two sources: their folders' names (``ir``, ``vi``), or within one folder their own."""
+    if pair.first.parent != pair.second.parent:
+        names = pair.first.parent.name, pair.second.parent.name
+    else:
+        names = pair.first.stem, pair.second.stem
+    return names if names[0] != names[1] else ("first", "second")
 
 
 def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -185,13 +193,18 @@ def _encode(pairs: Sequence[ShownPair], prepare: Callable[[np.ndarray], np.ndarr
 
 
 def _focus(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Centre of the window (an eighth of the shorter side) in which the results, else the sources, differ most."""
+    """Centre of the window (an eighth of the shorter side) in whose details the results, else the sources, differ most.
+
+    Details are what is left when the mean of a window twice as wide is taken away: a difference of brightness alone
+    is seen without a magnifier.
+    """
     chosen = pictures[2:] if len(pictures) > 3 else pictures
     height, width = pictures[0].shape[:2]
     grey = [cv2.resize(p if p.ndim == 2 else cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (width, height),
                        interpolation=cv2.INTER_AREA).astype(np.float32) for p in chosen]
     edge = max(1, min(height, width) // 8)
-    spread = cv2.blur(np.std(grey, axis=0), (edge, edge), borderType=cv2.BORDER_CONSTANT)
+    details = [one - cv2.blur(one, (2 * edge, 2 * edge)) for one in grey]
+    spread = cv2.blur(np.std(details, axis=0), (edge, edge), borderType=cv2.BORDER_CONSTANT)
     row, column = np.unravel_index(int(np.argmax(spread)), spread.shape)
     return (float(column) + 0.5) / width, (float(row) + 0.5) / height
 

@@ -88,13 +88,13 @@ def make_plot(comparison: Comparison, name: str) -> Plot:
 
 
 def nice_ticks(low: float, high: float, log: bool = False) -> list[float]:
-    """Two to five round numbers inside ``[low, high]``."""
+    """Two to six round numbers inside ``[low, high]``."""
     if log:
         powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
         ticks = [factor * 10.0**power for power in range(powers.start - 1, powers.stop + 1) for factor in (1, 3)]
         ticks = [tick for tick in ticks if low <= tick <= high]
         return ticks if len(ticks) < 6 else [10.0**power for power in powers]
-    raw = (high - low) / 4
+    raw = (high - low) / 5
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def definitions(names: Sequence[str]) -> dict[str, str]:
 def write_report(comparison: Comparison, folder: str | Path, *, title: str, provenance: Provenance,
                  stems: Sequence[str] | None = None, count: int = 4, limits: PictureLimits | None = None,
                  html: bool = True, markdown: bool = True) -> list[Path]:
-    """Write ``report.html``, and ``report.md`` with its pictures in ``report_files/``.
+    """Write ``report.html``, and ``report.md`` with its pictures in ``report_files/``; an earlier report is replaced.
 
     Args:
         comparison: what to tell.
@@ -169,9 +170,16 @@ def _headline(comparison: Comparison) -> str:
     order = [method for method in comparison.order() if method in means]
     best = means[order[0]]
     winners = [method for method in order if math.isclose(means[method], best)]
-    told = f"{' and '.join(winners)} {'has' if len(winners) == 1 else 'share'} the best mean rank, {best:.2f}"
-    followers = [f"{method} ({means[method]:.2f})" for method in order[len(winners):][:2]]
-    return told + (f"; {' and '.join(followers)} follow{'s' if len(followers) == 1 else ''}." if followers else ".")
+    told = f"{_listed(winners)} {'has' if len(winners) == 1 else 'share'} the best mean rank, {best:.2f}"
+    levels: dict[str, list[str]] = {}
+    for method in order[len(winners):]:
+        levels.setdefault(f"{means[method]:.2f}", []).append(method)
+    followers = [f"{_listed(methods)} ({level})" for level, methods in list(levels.items())[:2]]
+    return told + (f"; next: {'; '.join(followers)}." if followers else ".")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _number(value: float, digits: int) -> str:
@@ -205,6 +213,7 @@ def _write_files(folder: Path, plots: Sequence, pairs: Sequence[ShownPair]) -> d
     Returns:
         ``plot_files`` and ``picture_rows``: for each pair, rows of (label, picture, detail), relative paths.
     """
+    shutil.rmtree(folder, ignore_errors=True)  # pictures of an earlier report would stay beside the new ones
     template = _environment(html=True).get_template("plot_file.svg.j2")
     plot_files = []
     for plot in plots:

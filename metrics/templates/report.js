@@ -85,7 +85,7 @@ if (stages.length) {
       lens.hidden = !shown.checked;
       if (lens.hidden || !image.complete || !frame.clientWidth) continue;
       const width = frame.clientWidth, height = frame.clientHeight;
-      const side = Math.round(Math.min(0.48 * width, 0.62 * height, 320));
+      const side = Math.round(Math.min(0.44 * width, 0.6 * height, 320));
       const left = Math.min(Math.max(x * width - side / 2, 0), width - side);
       const top = Math.min(Math.max(y * height - side / 2, 0), height - side);
       lens.style.width = lens.style.height = `${side}px`;
