@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     _check(options)
     sources = find_scenes(options.pairs) if options.pairs else find_sources(options.a, options.b)
     methods = name_methods(options.fused)
-    names = expand(options.names)
+    names = expand(",".join(options.names))
     stems = [pair.stem for pair in sources.pairs]
     total = sum(len(find_results(method, stems).pictures) for method in methods)
     with tqdm(total=total, unit="picture", desc="scoring", disable=None, leave=False) as bar:
@@ -122,7 +122,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--html has nowhere to write; command line; add --out DIR")
     if options.workers < 0 or options.pictures < 0:
         raise UserError("--workers and --pictures count things; command line; give 0 or more")
-    if not expand(options.names):
+    if not expand(",".join(options.names)):
         raise UserError("no metric chosen; --names; give common, all or names from python -m metrics --list")
 
 

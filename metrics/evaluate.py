@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from metrics import compute, expand
-from metrics.folders import Method, SourceSet, find_results, read_grey_or_rgb
+from metrics import METRICS, compute, expand
+from metrics.folders import Method, SourceSet, find_results, read_grey_or_rgb, to_eight_bits
 from metrics.ranking import Comparison
 from metrics.scores import Scores
 from utils.errors import UserError
@@ -86,11 +86,17 @@ class Scorer:
         workers: processes of its own pool; 0 scores inside ``submit``. One is enough to keep up with fusing.
         colour: ``grey`` or ``channels``.
         pool: workers to share with other scorers; ``workers`` is then not used.
+
+    Raises:
+        UserError: a metric is not known or compares with a ground truth.
     """
 
     def __init__(self, names: str | Sequence[str], workers: int = 1, colour: str = "grey",
                  pool: Pool | None = None) -> None:
         self.names = tuple(expand(names))
+        compared = [name for name in self.names if "t" in METRICS[name].inputs]
+        if compared:
+            raise UserError(f"{', '.join(compared)} need a ground truth; scoring pairs; call metrics.compute for them")
         self.colour = colour
         self._pool = pool if pool is not None else Pool(workers)
         self._owns_pool = pool is None
@@ -102,8 +108,8 @@ class Scorer:
 
         Args:
             stem: the pair's name.
-            a, b, f: the sources and the fused picture, (H, W) or (H, W, 3) RGB uint8, or the files of them, which
-                the worker reads.
+            a, b, f: the sources and the fused picture, (H, W), (H, W, 1) or (H, W, 3) RGB, uint8, or uint16 which is
+                rounded to 8 bits; or the files of them, which the worker reads.
             seconds: what fusing took, for the record.
 
         Raises:
@@ -182,11 +188,24 @@ def score_folders(sources: SourceSet, methods: Sequence[Method], names: str | Se
     return Comparison(sources, tuple(found), tuple(names), scores)
 
 
+def comparison_of(scores: Mapping[str, Scores], sources: SourceSet, folders: Mapping[str, Path]) -> Comparison:
+    """A comparison from scores that are there already, e.g. those that ``test.py`` collected while it fused.
+
+    Args:
+        scores: method -> its scores, all of the same metrics.
+        sources: the pairs.
+        folders: method -> where its pictures lie.
+    """
+    stems = [pair.stem for pair in sources.pairs]
+    methods = tuple(find_results(Method(name, Path(folders[name])), stems) for name in scores)
+    return Comparison(sources, methods, next(iter(scores.values())).names, dict(scores))
+
+
 def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Picture,
            ) -> tuple[dict[str, float], tuple[int, int], list[str]]:
     """Worker's job: (values, (width, height), problems); no values if the triple cannot be scored at all."""
     try:
-        a, b, f = (read_grey_or_rgb(Path(x)) if isinstance(x, (str, Path)) else x for x in (a, b, f))
+        a, b, f = (read_grey_or_rgb(Path(x)) if isinstance(x, (str, Path)) else to_eight_bits(x) for x in (a, b, f))
     except UserError as error:
         return {}, (0, 0), [str(error)]
     size = (f.shape[1], f.shape[0])

@@ -69,8 +69,7 @@ def read_grey_or_rgb(path: Path) -> np.ndarray:
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise UserError(f"cannot read the picture; {path}; give a PNG, JPEG, BMP, TIFF or WebP file")
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    pixels = to_eight_bits(pixels)
     if pixels.dtype != np.uint8:
         raise UserError(f"pixels of type {pixels.dtype}; {path}; save it with 8 or 16 bits a channel")
     if pixels.ndim == 2:
@@ -78,6 +77,13 @@ def read_grey_or_rgb(path: Path) -> np.ndarray:
     if pixels.shape[2] == 2:
         return np.ascontiguousarray(pixels[..., 0])
     return np.ascontiguousarray(pixels[..., 2::-1])
+
+
+def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """16-bit levels as 8-bit ones, rounded; anything else as it is."""
+    if pixels.dtype != np.uint16:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def picture_files(folder: Path) -> dict[str, Path]:

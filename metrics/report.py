@@ -101,7 +101,7 @@ def decimals(values: Sequence[float]) -> int:
         return 3
     digits = min(3, max(0, 3 - math.floor(math.log10(largest))))
     spread = max(good) - min(good)
-    if 0 < spread < 10.0 ** -digits * 10:
+    if 0 < spread < 3 * 10.0**-digits:
         digits = max(digits, 1 - math.floor(math.log10(spread)))
     return min(digits, 6)
 

@@ -1,0 +1,266 @@
+"""Scores from the worker pool equal those of a plain call; files are paired by name; ranks follow the direction."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from metrics import COMMON, compute
+from metrics.__main__ import main
+from metrics.evaluate import Scorer, comparison_of, score_folders
+from metrics.folders import Method, find_results, find_scenes, find_sources, name_methods, read_grey_or_rgb
+from metrics.ranking import rank
+from metrics.scores import Scores
+from tests.metrics.scenes import texture, write_set
+from utils.errors import MissingFileError, UserError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_scorer_gives_what_compute_gives():
+    triples = {f"p{k}": (texture(k), texture(k + 50), texture(k + 90)) for k in range(5)}
+    with Scorer(COMMON, workers=1) as scorer:
+        for number, (stem, triple) in enumerate(triples.items()):
+            scorer.submit(stem, *triple, seconds=number)
+        scores = scorer.collect()
+    assert scores.stems == tuple(triples)
+    assert scores.values == {stem: compute(COMMON, *triple) for stem, triple in triples.items()}
+    assert scores.seconds["p3"] == 3.0 and scores.sizes["p0"] == (80, 60) and not scores.problems
+
+
+def test_workers_do_not_import_the_callers_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nsys.path.insert(0, sys.argv[1])\nopen(sys.argv[2], 'a').write('x')\n"
+        "import numpy as np\nfrom metrics.evaluate import Scorer\n"
+        "picture = np.random.default_rng(0).integers(0, 256, (50, 50), dtype=np.uint8)\n"
+        "scorer = Scorer(['EN'])\nscorer.submit('a', picture, picture, picture)\n"
+        "print(scorer.collect().values['a']['EN'] > 7)\n")
+    marks = tmp_path / "marks"
+    done = subprocess.run([sys.executable, script, ROOT, marks], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "True", done.stderr
+    assert marks.read_text() == "x"
+
+
+def test_many_more_pairs_than_the_queue_holds():
+    picture = texture(1, (20, 20))
+    with Scorer(["EN"], workers=1) as scorer:
+        for number in range(40):
+            scorer.submit(str(number), picture, picture, picture)
+        assert len(scorer.collect().values) == 40
+
+
+def test_files_and_deep_pictures_score_as_their_arrays(tmp_path):
+    a, b, f = texture(1), texture(2), texture(3)
+    deep = f.astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "f.tif"), deep)
+    with Scorer(["EN", "MI"], workers=0) as scorer:
+        scorer.submit("plain", a, b, f)
+        scorer.submit("deep", a, b, deep[..., None])
+        scorer.submit("file", a, b, tmp_path / "f.tif")
+        values = scorer.collect().values
+    assert values["plain"] == values["deep"] == values["file"]
+
+
+def test_what_cannot_be_scored_is_told_and_stops_nothing(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    a = texture(1)
+    with Scorer(["EN"], workers=0) as scorer:
+        scorer.submit("good", a, a, a)
+        scorer.submit("size", a, a, a[:-1])
+        scorer.submit("broken", a, a, tmp_path / "broken.png")
+        with pytest.raises(ValueError, match="own stem"):
+            scorer.submit("good", a, a, a)
+        scores = scorer.collect()
+    assert scores.stems == ("good",)
+    assert "80 x 60, 80 x 60, 80 x 59" in scores.problems[0] and "broken.png" in scores.problems[1]
+
+
+def test_unknown_metric_stops_before_any_work():
+    with pytest.raises(UserError, match="SSIM"):
+        Scorer(["SSIN"])
+    with pytest.raises(UserError, match="ground truth"):
+        Scorer(["PSNR_truth"])
+
+
+def test_mean_and_spread_leave_out_what_is_not_defined():
+    scores = Scores(("X", "Y"), {"a": {"X": 1.0, "Y": math.nan}, "b": {"X": 2.0, "Y": 5.0}, "c": {"X": 6.0, "Y": 7.0}})
+    assert scores.mean() == {"X": 3.0, "Y": 6.0}
+    assert scores.std()["X"] == pytest.approx(np.std([1, 2, 6], ddof=1))
+    assert math.isnan(Scores(("X",), {"a": {"X": 1.0}}).std()["X"])
+
+
+def test_files_say_how_they_were_made(tmp_path):
+    scores = Scores(("X",), {"a": {"X": 1.0}, "b": {"X": math.nan}}, {"a": 0.5}, {"a": (4, 3), "b": (4, 3)})
+    scores.write_csv(tmp_path / "s.csv", {"version": "1.0", "definitions": {"X": "X@Lab"}})
+    scores.write_json(tmp_path / "s.json", {"version": "1.0"})
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert lines[:2] == ["# version: 1.0", "# definitions: X = X@Lab"]
+    rows = list(csv.DictReader(lines[2:]))
+    assert [row["stem"] for row in rows] == ["a", "b", "mean", "std"]
+    assert rows[0]["X"] == "1" and rows[1]["X"] == "" and rows[2]["X"] == "1" and rows[0]["seconds"] == "0.5"
+    content = json.loads((tmp_path / "s.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    assert content["provenance"]["version"] == "1.0" and content["pairs"]["b"]["scores"]["X"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.json"]
+
+
+@pytest.mark.parametrize(("values", "better", "expected"), [
+    ([1, 3, 2], "higher", [3, 1, 2]),
+    ([1, 3, 2], "lower", [1, 3, 2]),
+    ([-0.1, 0.05, 0.3], "nearest0", [2, 1, 3]),
+    ([2, 2, 1], "higher", [1.5, 1.5, 3]),
+    ([0.1 + 0.2, 0.3, 1], "lower", [1.5, 1.5, 3]),
+    ([math.nan, 5, math.nan], "lower", [2.5, 1, 2.5]),
+])
+def test_rank(values, better, expected):
+    assert rank(values, better) == expected
+
+
+def test_rank_names_the_directions():
+    with pytest.raises(ValueError, match="nearest0"):
+        rank([1.0], "up")
+
+
+def test_sources_pair_by_stem_and_strangers_are_listed(tmp_path):
+    for name in ("a/x.png", "a/y.jpg", "a/only.png", "b/y.bmp", "b/x.tif", "b/other.png", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_sources(tmp_path / "a", tmp_path / "b")
+    assert [(pair.stem, pair.first.name, pair.second.name) for pair in found.pairs] == [
+        ("x", "x.png", "x.tif"), ("y", "y.jpg", "y.bmp")]
+    assert len(found.problems) == 2 and "only.png" in found.problems[0] and "other.png" in found.problems[1]
+    (tmp_path / "a" / "x.jpg").touch()
+    with pytest.raises(UserError, match="two pictures of one stem"):
+        find_sources(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(MissingFileError, match="nowhere"):
+        find_sources(tmp_path / "nowhere", tmp_path / "b")
+
+
+def test_a_result_is_found_by_its_stem(tmp_path):
+    folder = tmp_path / "Net"
+    folder.mkdir()
+    for name in ("a.png", "a_common.png", "b_recover.png", "b_upper.png", "c_NET.jpg", "net_d.png", "e10.png"):
+        (folder / name).touch()
+    found = find_results(Method("Net", folder), ["a", "b", "c", "d", "e1"])
+    assert {stem: path.name for stem, path in found.pictures.items()} == {
+        "a": "a.png", "b": "b_recover.png", "c": "c_NET.jpg", "d": "net_d.png"}
+    assert found.missing == ("e1",)
+
+
+def test_methods_take_the_name_of_the_run(tmp_path):
+    for name in ("one", "two/test_images", "other/one"):
+        (tmp_path / name).mkdir(parents=True)
+    methods = name_methods([tmp_path / "one", tmp_path / "two" / "test_images", f"mine={tmp_path / 'other' / 'one'}"])
+    assert [method.name for method in methods] == ["one", "two", "mine"]
+    with pytest.raises(UserError, match="two methods are called one"):
+        name_methods([tmp_path / "one", tmp_path / "other" / "one"])
+
+
+def test_scenes_are_folders_of_two(tmp_path):
+    for name in ("s1/over.png", "s1/under.png", "s2/b.jpg", "s2/a.jpg", "s3/1.png", "s3/2.png", "s3/3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_scenes(tmp_path)
+    assert [(pair.stem, pair.first.name) for pair in found.pairs] == [("s1", "over.png"), ("s2", "a.jpg")]
+    assert "s3: 3 pictures" in found.problems[0]
+
+
+def test_reading_keeps_grey_drops_alpha_and_orders_rgb(tmp_path):
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[..., 2], pixels[..., 3] = 200, 9
+    cv2.imwrite(str(tmp_path / "c.png"), pixels)
+    cv2.imwrite(str(tmp_path / "g.png"), pixels[..., 2])
+    assert read_grey_or_rgb(tmp_path / "c.png")[0, 0].tolist() == [200, 0, 0]
+    assert read_grey_or_rgb(tmp_path / "g.png").shape == (2, 2)
+
+
+def test_a_method_without_all_pairs_is_shown_and_not_ranked(tmp_path):
+    sources, methods = write_set(tmp_path, suffix="_recover")
+    (tmp_path / "First" / "scene1_recover.png").unlink()
+    result = score_folders(sources, methods, ["EN", "CC", "MSE"], workers=0)
+    assert result.ranked == ("Mean", "Second") and result.partial == ("First",)
+    assert result.order()[-1] == "First" and set(result.mean_ranks()) == {"Mean", "Second"}
+    assert result.ranks()["Mean"]["MSE"] == 1.0
+    assert any("First: no picture for scene1" in line for line in result.problems())
+    shared = score_folders(sources, methods, ["EN", "CC", "MSE"], workers=0, shared_only=True)
+    assert shared.stems == ("scene0", "scene2") and len(shared.ranked) == 3
+
+
+def test_comparison_from_scores_at_hand_is_the_same(tmp_path):
+    sources, methods = write_set(tmp_path)
+    whole = score_folders(sources, methods, "common", workers=0)
+    again = comparison_of(whole.scores, sources, {method.name: method.folder for method in methods})
+    assert again.as_dict() == whole.as_dict()
+
+
+def test_no_result_at_all_is_the_users_mistake(tmp_path):
+    sources, _ = write_set(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no fused picture matches"):
+        score_folders(sources, name_methods([tmp_path / "empty"]), ["EN"], workers=0)
+
+
+def test_command_writes_and_prints(tmp_path, capsys):
+    write_set(tmp_path, colour=True)
+    folders = [str(tmp_path / name) for name in ("Mean", "First")]
+    sources = ["--a", str(tmp_path / "ir"), "--b", str(tmp_path / "vi")]
+    code = main([*sources, "--fused", *folders, "--names", "EN,SSIM", "MSE", "--workers", "0", "--out",
+                 str(tmp_path / "out"), "--html", "--colour", "channels"])
+    printed = capsys.readouterr().out
+    assert code == 0 and "SSIM↑" in printed and "MSE↓" in printed
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"comparison.csv", "scores.json", "scores_Mean.csv", "scores_First.csv", "report.html",
+                     "report.md", "report_files"}
+    stored = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert stored["provenance"]["definitions"]["SSIM"] == "SSIM@VIFB"
+    assert stored["methods"]["Mean"]["colour"] == "channels"
+
+
+def test_list_shows_every_default(capsys):
+    assert main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n{name} " in printed for name in COMMON)
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    ([], "no sources"),
+    (["--a", "x"], "no sources"),
+    (["--pairs", "x", "--a", "x"], "no sources"),
+    (["--pairs", "x"], "no results"),
+    (["--pairs", "nowhere", "--fused", "y"], "no such folder"),
+    (["--bogus"], "unrecognized"),
+    (["--pairs", "x", "--fused", "y", "--html"], "--out"),
+    (["--pairs", "x", "--fused", "y", "--names", "SSIN"], "SSIM"),
+    (["--pairs", "x", "--fused", "y", "--names", "none"], "no metric"),
+])
+def test_mistakes_are_one_line_each(arguments, told):
+    with pytest.raises(UserError, match=told) as caught:
+        main(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_mistake_exits_2_without_traceback():
+    done = subprocess.run([sys.executable, "-m", "metrics", "--a", "nowhere", "--b", "x", "--fused", "y"], cwd=ROOT,
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.startswith("error: no such folder; nowhere")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("task", "method"), [("ivf", "IFCNN"), ("ivf", "SeAFusion"), ("mef", "Mertens"),
+                                              ("mff", "DRPL")])
+def test_published_methods_score_as_on_record(shared_data, task, method):
+    """The means of an independent implementation, stored with five decimals, on ten real pairs."""
+    root = shared_data / "peers" / task
+    record = json.loads((shared_data / "peers.json").read_text())["by_METRICS_md"][task]
+    means = record["mean"].get(method) or record["partial"][method]["mean"]
+    folders = root / "pairs"
+    sources = find_sources(folders / "ir", folders / "vi") if task == "ivf" else find_scenes(folders)
+    found = score_folders(sources, name_methods([root / "results" / method]), list(means), workers=0)
+    for name, value in found.scores[method].mean().items():
+        assert value == pytest.approx(means[name], abs=6e-6 * max(1.0, abs(means[name]))), name
