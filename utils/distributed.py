@@ -88,11 +88,14 @@ def joined(device: torch.device) -> Iterator[World]:
     if world.size == 1:
         yield world
         return
+    # torchrun keeps one store over its restarts: without a prefix, processes would look for each other at the
+    # addresses of those that were lost, and wait for ever.
+    store, rank, size = next(iter(dist.rendezvous("env://")))
+    store = dist.PrefixStore(f"start-{world.restarts}", store)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        dist.init_process_group("nccl", device_id=device)
-    else:
-        dist.init_process_group("gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size,
+                            device_id=device if device.type == "cuda" else None)
     try:
         yield world
     finally:
