@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from metrics.pictures import PictureLimits, ShownPair, choose_stems, crop_at, encode_all, load_pairs
-from metrics.plots import make_plot
+from metrics.plots import MAX_DOTS, make_plot
 from metrics.ranking import Comparison, direction, file_name
 from metrics.scores import Provenance, one_line
 from metrics.table import METRICS
@@ -121,6 +121,7 @@ def _content(comparison: Comparison, title: str, provenance: Provenance) -> dict
         "any_rank": len(comparison.ranked) > 1,
         "any_seconds": any(line.seconds for line in lines),
         "plots": [make_plot(comparison, name) for name in comparison.names],
+        "dots": len(comparison.stems) <= MAX_DOTS,
         "provenance": {key: one_line(value) for key, value in provenance.items()},
         "problems": comparison.problems(),
     }
