@@ -11,8 +11,11 @@ import torch
 from torch import nn
 
 from data.crops import FlippedCrop
+from data.pairs import find_pairs, load_pair
 from data.registry import DATASETS
 from data.synthesis import Synthesizer
+from metrics import compute
+from models.fuser import Fuser
 from models.mae import MAE
 from models.registry import LOSSES, create_model
 from models.tasks import CUDTask, MAETask
@@ -22,6 +25,7 @@ from option.schema import Options
 from utils.cli import run
 from utils.launch import train
 from utils.prefetch import Loader
+from utils.validation import pair_validation
 
 
 def build_task(options: Options) -> nn.Module:
@@ -44,7 +48,8 @@ def build_loader(options: Options, **place: Any) -> Loader:
 
 def main(arguments: list[str]) -> None:
     """Reads the options and trains."""
-    train(options_from_command_line(arguments, __doc__), build_task, build_loader)
+    train(options_from_command_line(arguments, __doc__), build_task, build_loader,
+          pair_validation(find=find_pairs, load=load_pair, fuser=Fuser, score=compute))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
 """From options to a finished run, the same for every training script."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import nn
 
 from option.schema import Options
 from utils.distributed import choose_device, joined
+from utils.errors import UserError
 from utils.logging import log_start
 from utils.prefetch import Loader
 from utils.runs import open_run
 from utils.training import Summary, Trainer
 
+Validation = Callable[[int], dict[str, float]]
 
-def train(options: Options, build_task: Callable[[Options], nn.Module],
-          build_loader: Callable[..., Loader]) -> Summary:
+
+def train(options: Options, build_task: Callable[[Options], nn.Module], build_loader: Callable[..., Loader],
+          build_validation: Callable[[Options, nn.Module, Path], Validation] | None = None) -> Summary:
     """Trains what the options say, in this process or as one of those that torchrun started.
 
     Args:
@@ -21,6 +25,11 @@ def train(options: Options, build_task: Callable[[Options], nn.Module],
         build_task: makes the task, see :class:`utils.step.Task`.
         build_loader: makes the source of batches from the options and ``seed``, ``run_dir``, ``rank``, ``world``
             and ``device``.
+        build_validation: makes what is called every ``train.val_freq`` epochs from the options, the model and the
+            run's folder; used if there is a ``dataset.val``.
+
+    Raises:
+        UserError: whatever the user can mend.
     """
     options.require("dataset.train")
     device = choose_device(options.device)
@@ -29,7 +38,14 @@ def train(options: Options, build_task: Callable[[Options], nn.Module],
         log_start(options, device, world)
         loader = build_loader(options, seed=options.train.manual_seed, run_dir=run_dir, rank=world.rank,
                               world=world.size, device=device)
-        trainer = Trainer(build_task(options), loader, options=options, run_dir=run_dir, device=device)
+        task, validate = build_task(options), None
+        if build_validation is not None and options.dataset.val is not None and world.main:
+            try:
+                validate = build_validation(options, task.model, run_dir)
+            except UserError as error:
+                raise UserError(f"{options.at('dataset.val')}: {error}; to train without validation: "
+                                "--set dataset.val=null") from error
+        trainer = Trainer(task, loader, options=options, run_dir=run_dir, device=device, validate=validate)
         if resume:
             trainer.resume(resume)
         return trainer.fit()

@@ -1,0 +1,116 @@
+"""Validation on real pairs while a run trains: mean scores, and a contact sheet to look at."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import cv2
+import numpy as np
+from torch import nn
+
+from option.schema import Options
+from utils.errors import UserError
+from utils.files import atomic_write
+from utils.plots import ContactSheet
+
+log = logging.getLogger(__name__)
+
+Paths = TypeVar("Paths")
+COLUMNS = ("input 1", "input 2", "common", "unique 1", "unique 2", "fused")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One fused pair.
+
+    Attributes:
+        title: its caption.
+        pictures: one for each of ``COLUMNS``, (H, W, C) uint8 or uint16, None where there is none.
+        scores: by metric.
+    """
+
+    title: str
+    pictures: Sequence[np.ndarray | None]
+    scores: dict[str, float]
+
+
+class PairValidation(Generic[Paths]):
+    """Fuses and scores the same pairs at every call.
+
+    Args:
+        pairs: what ``show`` takes, such as the paths of a pair.
+        show: fuses one pair with the weights of the moment.
+        folder: of the contact sheets, ``step-00001234.png``.
+    """
+
+    def __init__(self, pairs: Sequence[Paths], show: Callable[[Paths], Shown], folder: Path) -> None:
+        self._pairs, self._show, self._folder = pairs, show, folder
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Mean of each score over the pairs where it is defined.
+
+        Raises:
+            UserError: no pair could be fused, or the disk is full.
+        """
+        sheet = ContactSheet(COLUMNS, title=f"step {step}")
+        scores: list[dict[str, float]] = []
+        for paths in self._pairs:
+            try:
+                shown = self._show(paths)
+            except UserError as error:
+                log.warning("validation leaves a pair out: %s", error)
+                continue
+            sheet.add(shown.title, shown.pictures)
+            scores.append(shown.scores)
+        if not scores:
+            raise UserError("none of the validation pairs could be fused; see the warnings above")
+        with atomic_write(self._folder / f"step-{step:08d}.png") as temporary:
+            _, encoded = cv2.imencode(".png", sheet.render()[..., ::-1])
+            temporary.write_bytes(encoded)
+        return {name: _mean([row[name] for row in scores]) for name in scores[0]}
+
+
+def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser: Callable[..., Any],
+                    score: Callable[..., dict[str, float]]) -> Callable[[Options, nn.Module, Path], PairValidation]:
+    """How a training script validates on the pairs of ``dataset.val``; it brings the rooms together.
+
+    Args:
+        find: ``data.pairs.find_pairs``.
+        load: ``data.pairs.load_pair``.
+        fuser: ``models.Fuser``.
+        score: ``metrics.compute``.
+
+    Returns:
+        What :func:`utils.launch.train` takes as ``build_validation``.
+    """
+    def build(options: Options, model: nn.Module, run_dir: Path) -> PairValidation:
+        val = options.dataset.val
+        found = find(val, options.name)
+        for problem in found.problems:
+            log.warning("validation: %s", problem)
+        fuse = fuser(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
+
+        def show(paths: Any) -> Shown:
+            pair = load(paths, val.ir_range, found.task)
+            first, second = pair.first.pixels, pair.second.pixels
+            result = fuse(pair.first, pair.second, task=found.task)
+            scores = score("common", to_8_bit(first), to_8_bit(second), to_8_bit(result.fused))
+            return Shown(pair.stem, (first, second, result.common, result.unique1, result.unique2, result.fused),
+                         scores)
+
+        return PairValidation(found.pairs, show, run_dir / "validation")
+
+    return build
+
+
+def to_8_bit(pixels: np.ndarray) -> np.ndarray:
+    """uint16 reduced to uint8, rounded; uint8 as it is."""
+    return pixels if pixels.dtype == np.uint8 else np.uint8((pixels.astype(np.uint32) + 128) // 257)
+
+
+def _mean(values: list[float]) -> float:
+    defined = [value for value in values if math.isfinite(value)]
+    return sum(defined) / len(defined) if defined else math.nan
