@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cv2
@@ -117,17 +118,18 @@ class OrderedLoader:
         if self.batch_size < batch_size:
             log.warning("only %d %s: batches of %d instead of %d", len(source), source.label, self.batch_size,
                         batch_size)
-        self.seed, self.rank, self.world = seed, rank, world
+        self.seed, self.world = seed, world
         self.skipped: dict[int, str] = {}
-        self._epoch, self._batch, self._resumed = 0, 0, False
+        self._resumed = False
+        self._place = _Place(len(source) // (self.batch_size * world), self.batch_size, rank, world)
         self._batches = DataLoader(
-            OrderedBatches(source, seed), batch_size=None, sampler=_Keys(self), num_workers=workers,
+            OrderedBatches(source, seed), batch_size=None, sampler=self._place, num_workers=workers,
             pin_memory=pin, persistent_workers=workers > 0, worker_init_fn=_start_worker,
             generator=torch.Generator())  # its own, as the workers' seeds must not move the global one
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
-        return len(self.source) // (self.batch_size * self.world)
+        return self._place.batches
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of the current epoch that were not handed out yet; then the next epoch becomes current."""
@@ -136,15 +138,15 @@ class OrderedLoader:
             if batch is None:
                 raise UserError(f"none of the {len(self.source)} {self.source.label} can be read; first reason: "
                                 f"{next(iter(self.skipped.values()))}")
-            self._batch += 1
+            self._place.batch += 1
             self._resumed = False
             yield batch
-        self._epoch, self._batch = self._epoch + 1, 0
+        self._place.epoch, self._place.batch = self._place.epoch + 1, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Starts an epoch (from 0) at its first batch; right after resuming inside that epoch, goes on there."""
-        if not (self._resumed and epoch == self._epoch):
-            self._epoch, self._batch = epoch, 0
+        if not (self._resumed and epoch == self._place.epoch):
+            self._place.epoch, self._place.batch = epoch, 0
         self._resumed = False
 
     def state_dict(self) -> dict[str, int]:
@@ -152,8 +154,9 @@ class OrderedLoader:
 
         ``items`` counts over all processes, so that another number of processes can go on from it.
         """
-        return {"epoch": self._epoch, "batch": self._batch, "count": len(self.source), "seed": self.seed,
-                "items": self._batch * self.batch_size * self.world}
+        place = self._place
+        return {"epoch": place.epoch, "batch": place.batch, "count": len(self.source), "seed": self.seed,
+                "items": place.batch * self.batch_size * self.world}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on after a batch; exactly, if set, seed and size of the joint batch are what they were."""
@@ -161,14 +164,9 @@ class OrderedLoader:
             log.warning("the run was saved with %d %s and seed %d, now there are %d and seed %d: the order of "
                         "this epoch is another one", state["count"], self.source.label, state["seed"],
                         len(self.source), self.seed)
-        self._epoch = state["epoch"]
-        self._batch = min(state["items"] // (self.batch_size * self.world), len(self))
+        self._place.epoch = state["epoch"]
+        self._place.batch = min(state["items"] // (self.batch_size * self.world), len(self))
         self._resumed = True
-
-    def keys(self) -> Iterator[tuple[int, int, int]]:
-        """What :class:`OrderedBatches` is asked for in the rest of the current epoch."""
-        for batch in range(self._batch, len(self)):
-            yield self._epoch, (batch * self.world + self.rank) * self.batch_size, self.batch_size
 
     def _warn(self, problems: dict[int, str]) -> None:
         for index, reason in problems.items():
@@ -177,17 +175,28 @@ class OrderedLoader:
                 log.warning("skipped (%d so far): %s", len(self.skipped), reason)
 
 
-class _Keys:
-    """The sampler: asked anew at the start of each epoch."""
+@dataclass
+class _Place:
+    """Where a loader is; also the sampler, which is asked anew at the start of each epoch.
 
-    def __init__(self, loader: OrderedLoader) -> None:
-        self._loader = loader
+    It knows nothing of the loader: in a cycle of references the garbage collector would close the workers' queues
+    before the workers are told to stop, and closing would take five seconds for each of them.
+    """
+
+    batches: int
+    batch_size: int
+    rank: int
+    world: int
+    epoch: int = 0
+    batch: int = 0
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        return self._loader.keys()
+        """What :class:`OrderedBatches` is asked for in the rest of the current epoch."""
+        for batch in range(self.batch, self.batches):
+            yield self.epoch, (batch * self.world + self.rank) * self.batch_size, self.batch_size
 
     def __len__(self) -> int:
-        return len(self._loader) - self._loader.state_dict()["batch"]
+        return self.batches - self.batch
 
 
 def _start_worker(_: int) -> None:

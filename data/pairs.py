@@ -73,8 +73,6 @@ def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> Pair
         UserError: no layout is named, a folder is missing, or no pair is left.
     """
     task = options.datashell or task_of_run(run_name)
-    if not options.dataroot:
-        raise UserError("dataset.*.dataroot is not set; give the folder of the pairs")
     root = Path(options.dataroot)
     problems: list[str] = []
     if task == "IVF" and (options.infrare_name or options.visible_name):
@@ -84,8 +82,7 @@ def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> Pair
         folders = root / options.infrare_name, root / options.visible_name
         pairs, where = match_stems(*folders, problems), f"{folders[0]} and {folders[1]}"
     else:
-        part = options.part_name or getattr(options, "input_name", None)
-        folder = root / part if part else root
+        folder = root / (options.scene_folder or "")
         choose = {"IVF": _choose_by_ending, "MEF": _choose_by_brightness, "MFF": _choose_by_name}[task]
         pairs, where = _from_scenes(folder, task, choose, problems), str(folder)
     if not pairs:

@@ -1,18 +1,16 @@
 """Pairs go by stem: what is missing or broken costs its own pair, is named, and shifts nothing."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from data.images import write_picture
 from data.pairs import PairPaths, find_pairs, load_pair, task_of_run
+from option.schema import TestDataOptions, ValDataOptions
 from utils.errors import MissingFileError, UserError
 
 
 def options(root, **values):
-    defaults = dict(datashell=None, infrare_name=None, visible_name=None, part_name=None, input_name=None)
-    return SimpleNamespace(dataroot=str(root), **{**defaults, **values})
+    return TestDataOptions(dataroot=str(root), **values)
 
 
 def picture(path, level=128, size=(24, 20), channels=3, dtype=np.uint8):
@@ -98,6 +96,13 @@ def test_exposure_scenes_take_the_brightest_and_the_darkest(tmp_path, part):
     assert len(found.problems) == 2
     assert any("lonely: two or more exposures are needed, there are one.png" in p for p in found.problems)
     assert any("empty: two or more exposures are needed, there are none" in p for p in found.problems)
+
+
+def test_validation_options_name_the_scenes_by_their_own_key(tmp_path):
+    for name in "ab":
+        picture(tmp_path / "input" / "scene" / f"{name}.png")
+    wanted = ValDataOptions(dataroot=str(tmp_path), datashell="MFF", input_name="input")
+    assert names(find_pairs(wanted, "any")) == [("scene", "a.png", "b.png")]
 
 
 def test_focus_scenes_go_by_name_and_skip_the_ground_truth(tmp_path):

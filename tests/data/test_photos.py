@@ -1,7 +1,10 @@
 """The order of the photographs depends on (seed, epoch) alone, survives a stop, and no bad file stops it."""
 
+import gc
 import itertools
 import logging
+import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +94,16 @@ def test_workers_change_nothing(folder):
     next(stopped)
     with_workers.set_epoch(0)
     assert epochs(with_workers) == epochs(loader(folder))
+
+
+def test_workers_stop_when_their_loader_is_gone(folder):
+    source = loader(folder, workers=2)
+    next(iter(source))
+    start = time.monotonic()
+    del source
+    gc.collect()
+    assert time.monotonic() - start < 4  # a reference cycle would make it five seconds a worker
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
