@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import abc
 import logging
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.loading import Source
+from data.loading import OrderedLoader, Source
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from option.schema import TrainDataOptions
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,40 @@ class MemoryCache:
         return self.source.collate(items)
 
 
+class DeviceCache(abc.ABC):
+    """Readable items of a memory cache that move to the training device; batches are gathered there.
+
+    Args:
+        cache: the decoded items; emptied, to free the memory.
+        device: where they are kept.
+    """
+
+    def __init__(self, cache: MemoryCache, device: torch.device) -> None:
+        items, cache.items = cache.items, []
+        self.label, self.device = cache.label, device
+        self._errors = {index: item for index, item in enumerate(items) if isinstance(item, UserError)}
+        readable = [index for index in range(len(items)) if index not in self._errors]
+        self._rows = {index: row for row, index in enumerate(readable)}
+        self._pack([items[index] for index in readable])
+
+    def __len__(self) -> int:
+        return len(self._rows) + len(self._errors)
+
+    def read(self, index: int) -> int:
+        """The item's row on the device; UserError, with the reason, when it was unreadable."""
+        if index in self._errors:
+            raise self._errors[index]
+        return self._rows[index]
+
+    @abc.abstractmethod
+    def _pack(self, items: list[Any]) -> None:
+        """Moves the items to the device."""
+
+    @abc.abstractmethod
+    def collate(self, items: list[int]) -> Any:
+        """Gathers the batch of some rows."""
+
+
 class PackedPictures:
     """Pictures of different sizes end to end in one tensor on a device, without padding.
 
@@ -74,17 +112,41 @@ class PackedPictures:
         self.starts = starts
         log.info("%d pictures kept on %s: %.2f GB", len(pictures), device, self.pixels.numel() / 1e9)
 
-    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def gather(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Some of the pictures as :func:`data.loading.pad_batch` gives them, on the device."""
         device = self.pixels.device
-        sizes = self.sizes[indices]
+        sizes = self.sizes[rows]
         height, width = sizes.amax(0).tolist()
-        starts = self.starts[indices].to(device, non_blocking=True).view(-1, 1, 1)
+        starts = self.starts[rows].to(device, non_blocking=True).view(-1, 1, 1)
         sizes = sizes.to(device, non_blocking=True)
-        rows = torch.arange(height, device=device).view(1, -1, 1)
-        columns = torch.arange(width, device=device).view(1, 1, -1)
+        y = torch.arange(height, device=device).view(1, -1, 1)
+        x = torch.arange(width, device=device).view(1, 1, -1)
         h, w = sizes[:, 0].view(-1, 1, 1), sizes[:, 1].view(-1, 1, 1)
-        inside = (rows < h) & (columns < w)
-        places = torch.where(inside, starts + rows * w + columns, 0)
+        inside = (y < h) & (x < w)
+        places = torch.where(inside, starts + y * w + x, 0)
         pixels = self.pixels[places] * inside.unsqueeze(-1)
         return pixels.permute(0, 3, 1, 2).contiguous(), sizes
+
+
+def cached_loader(source: Source, on_device: type[DeviceCache], options: TrainDataOptions, *, seed: int,
+                  rank: int = 0, world: int = 1, device: torch.device | str = "cpu") -> OrderedLoader:
+    """The loader of a source, with the cache and the workers that the option file asks for.
+
+    Args:
+        source: the items.
+        on_device: keeps them for ``cache: device``.
+        options: ``dataset.train``.
+        seed: decides the orders.
+        rank, world: this process among those of the run.
+        device: the training device; CUDA gets pinned memory.
+    """
+    device = torch.device(device)
+    workers = options.workers
+    if options.cache != "none":
+        source = MemoryCache(source, threads=workers, show=rank == 0)
+        workers = 0
+    if options.cache == "device":
+        source = on_device(source, device)
+    pin = device.type == "cuda" and options.cache != "device" and torch.cuda.is_available()
+    return OrderedLoader(source, batch_size=options.batch_size, seed=seed, rank=rank, world=world,
+                         workers=workers, pin=pin)

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.caches import MemoryCache, PackedPictures
+from data.caches import DeviceCache, PackedPictures, cached_loader
 from data.codecs import decode, jpeg_size, list_pictures, read_bytes
+from data.lists import find_list, keep_list, read_list
 from data.loading import OrderedLoader, pad_batch
 from data.registry import DATASETS
 from data.synthesis import GREY
 from utils.errors import MissingFileError, UserError
-from utils.files import atomic_write
 from utils.randomness import derive_seed
 
 if TYPE_CHECKING:
@@ -110,38 +110,17 @@ class PhotoFolder(Dataset):
         return PhotoBatch(*pad_batch([item.pixels for item in items]), means)
 
 
-class DevicePhotos:
-    """Photographs that stay on the training device; batches are gathered there.
+class DevicePhotos(DeviceCache):
+    """Photographs on the training device."""
 
-    Args:
-        cache: the decoded photographs; emptied, to free the memory.
-        device: where they are kept.
-    """
-
-    label = PhotoFolder.label
-
-    def __init__(self, cache: MemoryCache, device: torch.device) -> None:
-        self._errors = {i: item for i, item in enumerate(cache.items) if isinstance(item, UserError)}
-        empty = Photo(torch.zeros(3, 0, 0, dtype=torch.uint8), 0.0)
-        items = [empty if isinstance(item, UserError) else item for item in cache.items]
-        cache.items = []
+    def _pack(self, items: list[Photo]) -> None:
         self._means = torch.tensor([item.mean for item in items], dtype=torch.float32)
-        self._pictures = PackedPictures((item.pixels for item in items), device)
-        self._device = device
+        self._pictures = PackedPictures((item.pixels for item in items), self.device)
 
-    def __len__(self) -> int:
-        return len(self._means)
-
-    def read(self, index: int) -> int:
-        """The number itself, of which :meth:`collate` makes a batch; UserError when it was unreadable."""
-        if index in self._errors:
-            raise self._errors[index]
-        return index
-
-    def collate(self, indices: list[int]) -> PhotoBatch:
+    def collate(self, items: list[int]) -> PhotoBatch:
         """Gathers a batch on the device."""
-        means = self._means[indices].to(self._device, non_blocking=True)
-        return PhotoBatch(*self._pictures.batch(indices), means)
+        means = self._means[items].to(self.device, non_blocking=True)
+        return PhotoBatch(*self._pictures.gather(items), means)
 
 
 def decode_photo(data: bytes, cache_size: int, path: Path) -> Photo:
@@ -192,18 +171,9 @@ def build_photo_loader(options: TrainDataOptions, *, seed: int, run_dir: str | P
     Raises:
         UserError: no folder is named, it is missing or without pictures.
     """
-    device = torch.device(device)
     root, files = photo_files(options, seed=seed, run_dir=run_dir, rank=rank)
     source = PhotoFolder(root, files, options.cache_size)
-    workers = options.workers
-    if options.cache != "none":
-        source = MemoryCache(source, threads=workers, show=rank == 0)
-        workers = 0
-    if options.cache == "device":
-        source = DevicePhotos(source, device)
-    pin = device.type == "cuda" and options.cache != "device" and torch.cuda.is_available()
-    return OrderedLoader(source, batch_size=options.batch_size, seed=seed, rank=rank, world=world,
-                         workers=workers, pin=pin)
+    return cached_loader(source, DevicePhotos, options, seed=seed, rank=rank, world=world, device=device)
 
 
 def photo_files(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None,
@@ -219,9 +189,7 @@ def photo_files(options: TrainDataOptions, *, seed: int, run_dir: str | Path | N
     if not options.photo_root:
         raise UserError("dataset.train.dataroot is not set; give the folder of the photographs")
     root = Path(options.photo_root) / (options.train_name or "")
-    kept = Path(run_dir) / LIST_NAME if run_dir else None
-    given = Path(options.photo_list) if options.photo_list else None
-    chosen = next((file for file in (kept, given) if file and file.is_file()), None)
+    chosen = find_list(run_dir, LIST_NAME, options.photo_list)
     if chosen:
         files = read_list(chosen)
         if not any((root / name).exists() for name in files):
@@ -230,23 +198,8 @@ def photo_files(options: TrainDataOptions, *, seed: int, run_dir: str | Path | N
         log.info("%d photographs as listed in %s", len(files), chosen)
     else:
         files = _draw(root, options, seed)
-    if kept and rank == 0 and not kept.is_file():
-        with atomic_write(kept) as temporary:
-            temporary.write_text("".join(f"{name}\n" for name in files), encoding="utf-8")
+    keep_list(run_dir, LIST_NAME, files, rank)
     return root, files
-
-
-def read_list(path: Path) -> list[str]:
-    """The lines of a list file without blank ones and comments (``#``).
-
-    Raises:
-        UserError: it has none.
-    """
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    names = [line for line in lines if line and not line.startswith("#")]
-    if not names:
-        raise UserError(f"{path} lists no file; remove it to have a new list drawn")
-    return names
 
 
 def _draw(root: Path, options: TrainDataOptions, seed: int) -> list[str]:

@@ -1,0 +1,228 @@
+"""Registered pairs for the second stage: infrared and visible (or CT and MR) pictures of one scene.
+
+Both pictures of a pair take the same crop, flip and scale, on the device; the loader is that of the photographs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.caches import DeviceCache, PackedPictures, cached_loader
+from data.images import Picture, ValueRange
+from data.lists import find_list, keep_list, read_list
+from data.loading import OrderedLoader, pad_batch
+from data.pairs import PairPaths, load_pair, match_stems
+from data.photos import shrink
+from data.registry import DATASETS
+from data.synthesis import crop_resize, random_boxes
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from option.schema import TrainDataOptions
+
+log = logging.getLogger(__name__)
+
+LIST_NAME = "irvis_trainpairs.txt"
+_SHOWN_PROBLEMS = 10
+
+
+@dataclass(frozen=True)
+class SmallPair:
+    """Two registered pictures, (3,h,w) ``uint8`` each; a grey one has three equal channels."""
+
+    first: Tensor
+    second: Tensor
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Registered pairs of different sizes.
+
+    Attributes:
+        first, second: (B,3,Hmax,Wmax) ``uint8`` RGB, zeros at the right and below; infrared and visible.
+        sizes: (B,2) int64, [h, w] of each pair.
+    """
+
+    first: Tensor
+    second: Tensor
+    sizes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
+        """The batch on another device."""
+        return PairBatch(*(part.to(device, non_blocking=non_blocking)
+                           for part in (self.first, self.second, self.sizes)))
+
+    def pin_memory(self) -> PairBatch:
+        """The batch in page-locked memory."""
+        return PairBatch(*(part.pin_memory() for part in (self.first, self.second, self.sizes)))
+
+
+class PairFolder(Dataset):
+    """The pairs of a list.
+
+    Args:
+        pairs: the files.
+        cache_size: the short side is reduced to this; smaller pairs stay as they are.
+        ir_range: how the first picture's values are mapped, see :func:`data.images.stretch`.
+    """
+
+    label = "pairs"
+
+    def __init__(self, pairs: list[PairPaths], cache_size: int = 256, ir_range: ValueRange = "full") -> None:
+        self.pairs, self.cache_size, self.ir_range = pairs, cache_size, ir_range
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> SmallPair:
+        return self.read(index)
+
+    def read(self, index: int) -> SmallPair:
+        """Decodes a pair.
+
+        Raises:
+            UserError: a file is missing or no whole picture, or the sizes differ.
+        """
+        pair = load_pair(self.pairs[index], self.ir_range, "IVF")
+        return SmallPair(*(_planes(picture, self.cache_size) for picture in (pair.first, pair.second)))
+
+    @staticmethod
+    def collate(items: list[SmallPair]) -> PairBatch:
+        """Pads pairs to one batch."""
+        first, sizes = pad_batch([item.first for item in items])
+        second, _ = pad_batch([item.second for item in items])
+        return PairBatch(first, second, sizes)
+
+
+class DevicePairs(DeviceCache):
+    """Pairs on the training device."""
+
+    def _pack(self, items: list[SmallPair]) -> None:
+        self._first = PackedPictures((item.first for item in items), self.device)
+        self._second = PackedPictures((item.second for item in items), self.device)
+
+    def collate(self, items: list[int]) -> PairBatch:
+        """Gathers a batch on the device."""
+        first, sizes = self._first.gather(items)
+        return PairBatch(first, self._second.gather(items)[0], sizes)
+
+
+class PairCrop:
+    """:func:`crop_pairs` with the generator that training names "crop".
+
+    Args:
+        image_size: side S of the results.
+    """
+
+    def __init__(self, image_size: int = 224) -> None:
+        self.image_size = image_size
+
+    def __call__(self, batch: PairBatch, generators: Mapping[str, torch.Generator]) -> tuple[Tensor, Tensor]:
+        """First and second pictures, (B,3,S,S) ``float32`` in [0,1]."""
+        return crop_pairs(batch, self.image_size, generators["crop"])
+
+
+def crop_pairs(batch: PairBatch, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One random resized crop and one mirror draw a pair, the same for both of its pictures.
+
+    Area and aspect as for photographs (``data.synthesis.random_boxes``), mirrored left and right with probability
+    1/2, bilinear with antialias; batched, on the device of the batch.
+
+    Args:
+        batch: pairs.
+        size: side S of the results.
+        generator: on the batch's device.
+
+    Returns:
+        First and second pictures, (B,3,S,S) ``float32`` in [0,1].
+    """
+    boxes = random_boxes(batch.sizes, generator)
+    flip = torch.rand(len(batch), generator=generator, device=batch.sizes.device) < 0.5
+    both = torch.cat([batch.first, batch.second], dim=1)
+    first, second = crop_resize(both, boxes, size, flip).chunk(2, dim=1)
+    return first.contiguous(), second.contiguous()
+
+
+@DATASETS.register("irvis")
+def build_pair_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None, rank: int = 0,
+                      world: int = 1, device: torch.device | str = "cpu") -> OrderedLoader:
+    """Registered pairs of the option file as :class:`PairBatch` es.
+
+    Args:
+        options: ``dataset.train``.
+        seed: decides all orders.
+        run_dir: the run's folder, which keeps the list of stems; None keeps none.
+        rank, world: this process among those of the run.
+        device: the training device; pins memory for CUDA, and holds the set with ``cache: device``.
+
+    Raises:
+        UserError: folders are not named or missing, or no pair is there.
+    """
+    pairs = training_pairs(options, run_dir=run_dir, rank=rank)
+    source = PairFolder(pairs, options.cache_size, options.ir_range)
+    return cached_loader(source, DevicePairs, options, seed=seed, rank=rank, world=world, device=device)
+
+
+def training_pairs(options: TrainDataOptions, *, run_dir: str | Path | None, rank: int = 0) -> list[PairPaths]:
+    """The pairs that a run trains on, sorted by stem.
+
+    The list in the run's folder comes first, then the one that the option file names (stems or file names), then
+    every pair there is.
+
+    Raises:
+        UserError: as :func:`build_pair_loader`, or a list none of whose stems exist.
+    """
+    problems: list[str] = []
+    first, second = pair_folders(options)
+    pairs = match_stems(first, second, problems, check=False)
+    for line in problems[:_SHOWN_PROBLEMS]:
+        log.warning("left out: %s", line)
+    if len(problems) > _SHOWN_PROBLEMS:
+        log.warning("left out: %d more, `python -m data.check` lists them", len(problems) - _SHOWN_PROBLEMS)
+    chosen = find_list(run_dir, LIST_NAME, options.pair_folders[3])
+    if chosen:
+        wanted = {Path(line).name for line in read_list(chosen)}
+        pairs = [pair for pair in pairs if wanted & {pair.stem, pair.first.name, pair.second.name}]
+    if not pairs:
+        source = f" that {chosen} lists" if chosen else ""
+        raise UserError(f"no pair{source} in {first} and {second}; pictures pair by their names without suffix")
+    log.info("%d registered pairs in %s and %s", len(pairs), first, second)
+    keep_list(run_dir, LIST_NAME, [pair.stem for pair in pairs], rank)
+    return pairs
+
+
+def pair_folders(options: TrainDataOptions) -> tuple[Path, Path]:
+    """The folders of the first and of the second pictures.
+
+    Raises:
+        UserError: a key is not set.
+    """
+    root, first, second, _ = options.pair_folders
+    if not (root and first and second):
+        keys = ("ctmr_dataroot, ct_name and mr_name" if options.ctmr_dataroot
+                else "irvis_dataroot, infrare_name and visible_name")
+        raise UserError(f"dataset.train: {keys} are all needed for the registered pairs; set what is missing")
+    return Path(root) / first, Path(root) / second
+
+
+def _planes(picture: Picture, short_side: int) -> Tensor:
+    """(3,h,w) ``uint8`` with the short side reduced; 16 bit are rounded to 8."""
+    pixels = picture.pixels
+    if picture.bit_depth == 16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    pixels = shrink(pixels, short_side)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return planes.expand(3, -1, -1)
