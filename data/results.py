@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from data.images import write_picture
+from utils.distributed import World, barrier, gather_to_main
 from utils.errors import UserError
 from utils.files import archive_if_exists, atomic_write
 from utils.plots import MAX_ROWS, ContactSheet, thumbnail
@@ -78,13 +79,16 @@ class ResultFolder:
         inputs: write the two sources.
         contact_sheet: make the contact sheet.
         titles: headings of the two sources on the contact sheet ("infrared", "visible").
+        world: this process among those that share the pairs; the main one makes the folder and writes what is
+            about all pairs.
 
     Raises:
         UserError: the folder cannot be made, or holds no room.
     """
 
     def __init__(self, root: str | Path, name: str, *, components: bool = True, inputs: bool = True,
-                 contact_sheet: bool = True, titles: tuple[str, str] = ("input 1", "input 2")) -> None:
+                 contact_sheet: bool = True, titles: tuple[str, str] = ("input 1", "input 2"),
+                 world: World | None = None) -> None:
         self.folder = Path(root) / name
         self.pictures = self.folder / "test_images"
         self._components, self._inputs, self._sheet_wanted = components, inputs, contact_sheet
@@ -96,12 +100,19 @@ class ResultFolder:
         self._failure: BaseException | None = None
         self._closed = False
         self._stems: set[str] = set()
+        self._main = world is None or world.main
+        self.archived: Path | None = None
+        if self._main:
+            self._make()
+        barrier()
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="save")
+
+    def _make(self) -> None:
         try:
             self.archived = archive_if_exists(self.folder)
             self.pictures.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="save")
 
     def __enter__(self) -> "ResultFolder":
         return self
@@ -152,6 +163,12 @@ class ResultFolder:
         self._pool.shutdown(wait=True)
         self._rows = [future.result() for future in self._futures if future.exception() is None]
         failure = self._failure
+        if failure is None:
+            self._gather()
+        if not self._main:
+            if failure is not None:
+                raise failure
+            return
         try:
             self._write_summary()
             if self._sheet_wanted and failure is None:
@@ -199,6 +216,12 @@ class ResultFolder:
             return self._inputs
         return self._components or part == FUSED
 
+    def _gather(self) -> None:
+        """Bring the rows and thumbnails of all processes to the main one, in the order of the stems."""
+        parts = gather_to_main((self._rows, self._thumbnails))
+        self._rows = sorted((row for rows, _ in parts for row in rows), key=lambda row: row.stem)
+        self._thumbnails = {stem: shown for _, thumbnails in parts for stem, shown in thumbnails.items()}
+
     def _write_summary(self) -> None:
         with atomic_write(self.folder / "summary.csv") as temporary, \
                 temporary.open("w", newline="", encoding="utf-8") as file:
@@ -208,7 +231,7 @@ class ResultFolder:
                 table.writerow((row.stem, row.width, row.height, row.bit_depth, row.channels, f"{row.seconds:.4f}"))
 
     def _write_sheet(self) -> None:
-        shown = [row for row in self._rows if row.stem in self._thumbnails]
+        shown = [row for row in self._rows if row.stem in self._thumbnails][:MAX_ROWS]
         if not shown:
             return
         parts = [part for part in _COLUMNS if any(part in self._thumbnails[row.stem] for row in shown)]

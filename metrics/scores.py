@@ -85,6 +85,17 @@ class Scores:
         write_json(path, {"provenance": dict(provenance or {}), **self.as_dict()})
 
 
+def merge(parts: Sequence[Scores]) -> Scores:
+    """One set of scores from those of several processes that shared the pairs; stems in order."""
+    first = parts[0]
+    stems = sorted(stem for part in parts for stem in part.values)
+    joined = {name: {stem: value for part in parts for stem, value in getattr(part, name).items()}
+              for name in ("values", "seconds", "sizes")}
+    ordered = {name: {stem: table[stem] for stem in stems if stem in table} for name, table in joined.items()}
+    problems = tuple(line for part in parts for line in part.problems)
+    return Scores(first.names, **ordered, problems=problems, colour=first.colour)
+
+
 def write_table(path: str | Path, rows: Sequence[Sequence[Any]], provenance: Provenance | None = None) -> None:
     """Write rows as CSV, after the provenance as ``# key: value`` lines (pandas: ``comment="#"``)."""
     text = io.StringIO()

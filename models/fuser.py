@@ -7,6 +7,7 @@
 
 import json
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 
 # Pictures as such (codecs, colour spaces) are the one thing that this room takes from data/.
 from data.images import Picture, from_unit, luma, read_picture, rgb_to_ycbcr, to_unit, ycbcr_to_rgb
-from models.registry import MODELS
+from models.defusion import Decomposition
+from models.registry import MODELS, create_model
 from models.weights import load_weights, read_metadata, weight_checksum
 from models.windows import run_windows
-from option.schema import TileOptions
+from option.schema import Options, TileOptions
 from utils.distributed import choose_device
 from utils.errors import MissingFileError, UserError
 from utils.precision import autocast, autocast_dtype
@@ -104,6 +106,29 @@ class Fuser:
         fuser.checksum = weight_checksum(path)
         return fuser
 
+    @classmethod
+    def from_options(cls, options: Options) -> "Fuser":
+        """The fuser that a test option file describes.
+
+        Weights: ``path.resume_state``, else ``path.pretrain_model_G``. Keywords of the network that the option
+        file does not give come from the weight file.
+
+        Raises:
+            UserError: unknown model or keyword, or no weights for a model that needs them.
+        """
+        path = options.path.resume_state or options.path.pretrain_model_G
+        needed = getattr(MODELS.get(options.model, where=options.at("model")), "needs_weights", True)
+        if needed and not path:
+            raise UserError(f"{options.at('path.resume_state')}: {options.model} needs weights; give a file, "
+                            f"such as {default_weights()}")
+        about = read_metadata(path) if needed and Path(path).is_file() else {}
+        model = create_model(options, **json.loads(about.get("network", "{}")))
+        if needed:
+            load_weights(model, path, strict=options.path.strict_load)
+        fuser = cls(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
+        fuser.checksum = weight_checksum(path) if needed else None
+        return fuser
+
     @torch.inference_mode()
     def __call__(self, first: Source, second: Source, *, task: str | None = None, color: str | None = None,
                  components: bool = True) -> Fusion:
@@ -146,17 +171,31 @@ class Fuser:
         """Three-channel unit pictures (3, H, W) through the model; results clipped to [0, 1]."""
         names = COMPONENTS if components and self.model.has_components else COMPONENTS[:1]
 
-        def run(pair: Tensor) -> Tensor:
-            with autocast(self.dtype, self.device):
-                out = self.model.decompose(*pair.split(3, dim=1))
+        def stacked(out: Decomposition) -> Tensor:
             return torch.cat([getattr(out, name).float() for name in names], dim=1)
 
+        def decompose(pair: Tensor) -> Tensor:
+            with self._autocast():
+                return stacked(self.model.decompose(*pair.split(3, dim=1)))
+
+        def context(pair: Tensor) -> Tensor:
+            with self._autocast():
+                return self.model.context(*pair.split(3, dim=1))
+
         pair = torch.cat([x1, x2])
+        tile = {"size": self.tile.size, "overlap": self.tile.overlap, "batch": self.tile.batch}
         if self.model.whole_image:
-            stacked = run(pair.unsqueeze(0))[0]
+            result = decompose(pair.unsqueeze(0))[0]
+        elif hasattr(self.model, "context"):  # the network sees windows, the fusion the whole picture
+            maps = run_windows(context, pair, stride=self.model.map_stride, **tile)
+            with self._autocast():
+                result = stacked(self.model.fuse(x1.unsqueeze(0), x2.unsqueeze(0), maps.unsqueeze(0)))[0]
         else:
-            stacked = run_windows(run, pair, size=self.tile.size, overlap=self.tile.overlap, batch=self.tile.batch)
-        return {name: value.clamp(0, 1) for name, value in zip(names, stacked.split(3))}
+            result = run_windows(decompose, pair, **tile)
+        return {name: value.clamp(0, 1) for name, value in zip(names, result.split(3))}
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.dtype, self.device)
 
 
 @dataclass

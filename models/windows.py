@@ -30,12 +30,17 @@ def reflect_pad(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tens
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
-def window_starts(length: int, size: int, overlap: int) -> list[int]:
-    """Evenly spread starts of windows of ``size`` that cover ``length`` and share at least ``overlap``."""
+def window_starts(length: int, size: int, overlap: int, step: int = 1) -> list[int]:
+    """Evenly spread starts of windows of ``size`` that cover ``length`` and share about ``overlap``.
+
+    Args:
+        length, size: multiples of ``step``.
+        step: the starts are multiples of it.
+    """
     if length <= size:
         return [0]
     count = -(-(length - size) // (size - overlap)) + 1
-    return [round(i * (length - size) / (count - 1)) for i in range(count)]
+    return [round(i * (length - size) / (count - 1) / step) * step for i in range(count)]
 
 
 def _ramp(size: int, overlap: int) -> Tensor:
@@ -60,18 +65,21 @@ def run_windows(
     overlap: int = 64,
     batch: int = 16,
     shift: tuple[int, int] = (0, 0),
+    stride: int = 1,
 ) -> Tensor:
     """Apply a network to a picture of any size.
 
     Args:
-        run: (B, C, h, w) -> (B, K, h, w); h and w are multiples of 16, at most ``size``.
+        run: (B, C, h, w) -> (B, K, h / stride, w / stride); h and w are multiples of 16, at most ``size``.
         image: (C, H, W).
         size, overlap: side of the windows and what neighbours share at least, in pixels.
         batch: windows a call of ``run``.
-        shift: additional padding at the top and left, which moves the window and patch grid (for tests).
+        shift: additional padding at the top and left, which moves the window and patch grid (for tests);
+            multiples of ``stride``.
+        stride: pixels of the picture for one of the result, a divisor of 16.
 
     Returns:
-        (K, H, W), float32, on the device of ``image``.
+        (K, ceil(H / stride), ceil(W / stride)), float32, on the device of ``image``.
     """
     height, width = image.shape[-2:]
     top, left = MARGIN + shift[0], MARGIN + shift[1]
@@ -80,19 +88,29 @@ def run_windows(
     padded = reflect_pad(image, top, bottom, left, right)
     rows, columns = padded.shape[-2:]
     h, w = min(size, rows), min(size, columns)
-    corners = [(y, x) for y in window_starts(rows, h, overlap) for x in window_starts(columns, w, overlap)]
+    corners = [(y, x) for y in window_starts(rows, h, overlap, stride)
+               for x in window_starts(columns, w, overlap, stride)]
     if len(corners) == 1:
         total = run(padded.unsqueeze(0))[0].float()
     else:
-        weight = (_ramp(h, min(overlap, h)).view(-1, 1) * _ramp(w, min(overlap, w))).to(image.device)
-        total = norm = None
-        for group in _batches(corners, batch):
-            out = run(torch.stack([padded[:, y : y + h, x : x + w] for y, x in group])).float()
-            if total is None:
-                total = out.new_zeros(out.shape[1], rows, columns)
-                norm = out.new_zeros(rows, columns)
-            for (y, x), result in zip(group, out):
-                total[:, y : y + h, x : x + w] += weight * result
-                norm[y : y + h, x : x + w] += weight
-        total /= norm
-    return total[:, top : top + height, left : left + width]
+        total = _blend(run, padded, corners, (h, w), overlap, batch, stride)
+    top, left = top // stride, left // stride
+    return total[:, top : top - (-height // stride), left : left - (-width // stride)]
+
+
+def _blend(run: Callable[[Tensor], Tensor], image: Tensor, corners: list[tuple[int, int]], window: tuple[int, int],
+           overlap: int, batch: int, stride: int) -> Tensor:
+    """Weighted mean of the windows' results, (K, H / stride, W / stride)."""
+    size = [side // stride for side in window]
+    weight = (_ramp(size[0], overlap // stride).view(-1, 1) * _ramp(size[1], overlap // stride)).to(image.device)
+    total = norm = None
+    for group in _batches(corners, batch):
+        out = run(torch.stack([image[:, y : y + window[0], x : x + window[1]] for y, x in group])).float()
+        if total is None:
+            sides = [side // stride for side in image.shape[-2:]]
+            total, norm = out.new_zeros(out.shape[1], *sides), out.new_zeros(sides)
+        for (y, x), result in zip(group, out):
+            place = (..., slice(y // stride, y // stride + size[0]), slice(x // stride, x // stride + size[1]))
+            total[place] += weight * result
+            norm[place] += weight
+    return total.div_(norm)

@@ -65,6 +65,7 @@ class SaveOptions(Section):
     components: bool = Field(True, description="common and unique parts of each pair")
     inputs: bool = Field(True, description="copies of the two inputs of each pair")
     contact_sheet: bool = Field(True, description="one overview picture of the data set")
+    report: bool = Field(False, description="HTML and Markdown report of the metrics, with pictures")
 
 
 def _metric_names(value: Any) -> Any:

@@ -131,3 +131,13 @@ def sum_over_processes(values: Tensor) -> Tensor:
     if is_joined():
         dist.all_reduce(values)
     return values
+
+
+def gather_to_main(value: Any) -> list[Any]:
+    """Every process's value, in the order of the ranks; an empty list in all but the main process."""
+    if not is_joined():
+        return [value]
+    main = dist.get_rank() == 0
+    values = [None] * dist.get_world_size() if main else None
+    dist.gather_object(value, values, dst=0)
+    return values or []

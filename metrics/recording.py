@@ -1,0 +1,51 @@
+"""What a fusing run records of its scores: tables for each pair, their mean, and the report if wanted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from metrics.evaluate import comparison_of
+from metrics.folders import SourcePair, SourceSet
+from metrics.report import definitions, write_report
+from metrics.scores import Provenance, Scores, merge
+from utils.distributed import gather_to_main
+
+
+class PairLike(Protocol):
+    """Where a pair's sources lie."""
+
+    stem: str
+    first: Path
+    second: Path
+
+
+def record_scores(scores: Scores, pairs: Sequence[PairLike], folder: Path, provenance: Provenance, *,
+                  report: bool = False) -> str:
+    """Write ``metrics.csv`` and ``metrics.json``, and ``report.html`` and ``report.md`` if wanted.
+
+    With several processes, each calls it with its share and the main one writes.
+
+    Args:
+        scores: of this process's pairs.
+        pairs: of the whole data set.
+        folder: the result folder, named after the run, with the pictures in ``test_images``.
+        provenance: how the numbers were made; the definitions of the metrics and the colour handling are added.
+        report: write the reports.
+
+    Returns:
+        Mean ± standard deviation of every metric, one a line; empty if there are no metrics or in other processes.
+    """
+    parts = gather_to_main(scores)
+    if not parts or not scores.names:
+        return ""
+    scores = merge(parts)
+    provenance = {**provenance, "colour": scores.colour, "definitions": definitions(scores.names)}
+    scores.write_csv(folder / "metrics.csv", provenance)
+    scores.write_json(folder / "metrics.json", provenance)
+    if report:
+        sources = SourceSet(tuple(SourcePair(pair.stem, pair.first, pair.second) for pair in pairs))
+        comparison = comparison_of({folder.name: scores}, sources, {folder.name: folder / "test_images"})
+        write_report(comparison, folder, title=folder.name, provenance=provenance)
+    means, spreads = scores.mean(), scores.std()
+    lines = [f"{name:>10} {means[name]:10.4f} ± {spreads[name]:.4f}" for name in scores.names]
+    return "\n".join([f"mean ± standard deviation over {len(scores.values)} pairs", *lines, ""])
