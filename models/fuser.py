@@ -164,7 +164,7 @@ class Fuser:
         result = {name: luma(value) for name, value in result.items()}
         if mode == "ycbcr" and max(x1.shape[0], x2.shape[0]) == 3:
             chroma = _merge_chroma(x1, x2)
-            result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma]))
+            result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma])).clamp(0, 1)
         return result
 
     def _run(self, x1: Tensor, x2: Tensor, components: bool) -> dict[str, Tensor]:

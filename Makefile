@@ -1,0 +1,32 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each sets up its own environment in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := experiments/demo_data
+
+.PHONY: demo test test-slow lint bench clean
+
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+demo: $(VENV)/.installed  ## fuse simulated pairs with the shipped weights; prints where to look
+	$(BIN)/python -m data.demo $(DEMO)
+	for task in IVF MEF MFF; do $(BIN)/python test.py -opt option/test/Demo_$$task.yaml || exit; done
+	@echo "open results/Demo_IVF/contact_sheet.png and results/Demo_IVF/report.html (and Demo_MEF, Demo_MFF)"
+
+test: $(VENV)/.installed  ## the whole default suite
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed  ## long proofs
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+
+bench: $(VENV)/.installed  ## speed of training and fusing on this machine
+	$(BIN)/python -m benchmarks.bench
+
+clean:  ## everything that can be made again
+	rm -rf $(VENV) .pytest_cache .ruff_cache $(DEMO)

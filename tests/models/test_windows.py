@@ -1,0 +1,51 @@
+"""Windows change nothing: identity stays identity, any size comes back, no seam and no grid shows."""
+
+import pytest
+import torch
+
+from models.windows import reflect_pad, run_windows, window_starts
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 33), (224, 224), (225, 300), (500, 16), (301, 530)])
+def test_identity_survives_cutting_and_blending(size):
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(run_windows(lambda x: x, image, batch=3), image, atol=1e-6)
+
+
+def test_every_window_is_a_multiple_of_16_and_at_most_the_size():
+    seen = []
+
+    def look(x):
+        seen.append(tuple(x.shape))
+        return x[:, :1]
+
+    run_windows(look, torch.rand(3, 333, 90), size=96, overlap=32, batch=4)
+    assert all(h % 16 == 0 and w % 16 == 0 and h <= 96 and w <= 96 and b <= 4 for b, _, h, w in seen)
+
+
+@pytest.mark.parametrize(("length", "size", "overlap"), [(225, 224, 64), (1000, 224, 64), (3872, 224, 32)])
+def test_windows_cover_the_length_and_share_the_overlap(length, size, overlap):
+    starts = window_starts(length, size, overlap)
+    assert starts[0] == 0 and starts[-1] + size == length
+    assert max(b - a for a, b in zip(starts, starts[1:])) <= size - overlap + 1
+
+
+def test_a_constant_error_of_each_window_blends_without_a_seam():
+    """Windows that disagree by 0.1 meet in a ramp: no step of neighbouring pixels exceeds a few percent of it."""
+    values = iter([0.0, 0.1] * 100)
+    out = run_windows(lambda x: torch.full_like(x[:, :1], next(values)), torch.rand(3, 400, 400), batch=1)
+    steps = torch.maximum(out.diff(dim=1).abs().max(), out.diff(dim=2).abs().max())
+    assert steps < 0.1 * 0.05
+
+
+def test_maps_of_a_coarser_grid_come_back_aligned():
+    image = torch.rand(2, 301, 290, generator=torch.Generator().manual_seed(1))
+    out = run_windows(lambda x: torch.nn.functional.avg_pool2d(x, 4), image, stride=4)
+    padded = reflect_pad(image, 0, 3, 0, 2)
+    assert out.shape == (2, 76, 73)
+    assert torch.allclose(out, torch.nn.functional.avg_pool2d(padded, 4), atol=1e-6)
+
+
+def test_reflection_repeats_for_pictures_smaller_than_the_margin():
+    row = torch.arange(3.0).expand(1, 3, 3)
+    assert reflect_pad(row, 0, 0, 4, 4)[0, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]
