@@ -1,5 +1,6 @@
 """The whole of stage 1 from an option file: it trains, resumes exactly, survives bad files, tells mistakes."""
 
+import json
 import logging
 import os
 import signal
@@ -168,3 +169,18 @@ def test_two_processes_are_one_with_the_doubled_batch(option_file):
     assert [step for step, _ in two] == [step for step, _ in one] and len(one) == 12
     for (_, value), (_, expected) in zip(two, one):
         assert value == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_two_thousand_steps(option_file):
+    process = start(option_file, "selftrain.py", "--set", "train.epoch=1000", "--set", "train.max_steps=2000",
+                    "--set", "use_tb_logger=true", "--set", "logger.print_freq=10", "--set",
+                    "logger.save_checkpoint_freq=100", "--set", "dataset.train.workers=1", "--set", "train.val_freq=50")
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output
+    lines = (option_file.parent / "runs" / "tiny" / "history.jsonl").read_text().splitlines()
+    steps, megabytes = np.array([(line["step"], line["memory_mb"]) for line in map(json.loads, lines)]).T
+    settled = steps >= 500
+    slope = np.polyfit(steps[settled], megabytes[settled], 1)[0]
+    print(f"memory: {megabytes[-1]:.0f} MB, slope {1000 * slope:.3f} MB in 1,000 steps")
+    assert abs(slope) * 1000 < 4
