@@ -46,10 +46,12 @@ def build_loader(options: Options, **place: Any) -> Loader:
     return DATASETS.get(data.type, where=options.at("dataset.train.type"))(data, **place)
 
 
+build_validation = pair_validation(find=find_pairs, load=load_pair, fuser=Fuser, score=compute)
+
+
 def main(arguments: list[str]) -> None:
     """Reads the options and trains."""
-    train(options_from_command_line(arguments, __doc__), build_task, build_loader,
-          pair_validation(find=find_pairs, load=load_pair, fuser=Fuser, score=compute))
+    train(options_from_command_line(arguments, __doc__), build_task, build_loader, build_validation)
 
 
 if __name__ == "__main__":

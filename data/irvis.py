@@ -96,7 +96,7 @@ class PairFolder(Dataset):
             UserError: a file is missing or no whole picture, or the sizes differ.
         """
         pair = load_pair(self.pairs[index], self.ir_range, "IVF")
-        return SmallPair(*(_planes(picture, self.cache_size) for picture in (pair.first, pair.second)))
+        return SmallPair(*(picture_planes(picture, self.cache_size) for picture in (pair.first, pair.second)))
 
     @staticmethod
     def collate(items: list[SmallPair]) -> PairBatch:
@@ -217,7 +217,7 @@ def pair_folders(options: TrainDataOptions) -> tuple[Path, Path]:
     return Path(root) / first, Path(root) / second
 
 
-def _planes(picture: Picture, short_side: int) -> Tensor:
+def picture_planes(picture: Picture, short_side: int) -> Tensor:
     """(3,h,w) ``uint8`` with the short side reduced; 16 bit are rounded to 8."""
     pixels = picture.pixels
     if picture.bit_depth == 16:

@@ -17,7 +17,8 @@ class TrainDataOptions(Section):
     """The training set: photographs (stage 1), photographs and registered pairs (stage 2)."""
 
     name: str = published("train", "label of the set")
-    type: str = Field("photos", description="registered data set: photos, irvis, webdataset or one of your own")
+    type: str = Field("photos", description="registered data set: photos, infrared (single pictures, "
+                                             "for a MAE), webdataset or one of your own")
     arguments: dict[str, Any] = Field({}, description="keywords for a data set of your own; it checks them")
     dataroot: PathText | None = Field(None, description="folder of photographs, searched recursively, or tar "
                                                         "shards such as shards/{000..127}.tar")

@@ -1,0 +1,58 @@
+"""Stage 2: go on from stage 1 with registered pairs of two modalities and a frozen MAE teacher of each (MCUD).
+
+    python selftrain_multimodal.py -opt option/train/SelfTrained_MDatasetFast.yaml
+    python selftrain_multimodal.py -opt ... --set path.resume_state=latest
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.irvis import PairCrop
+from data.registry import DATASETS
+from data.streams import PairedStreams
+from data.synthesis import Synthesizer
+from models.multimodal import DeFusionPPMM
+from models.registry import LOSSES, MODELS, create_model
+from models.tasks import MCUDTask
+from models.teachers import Teachers
+from models.weights import load_weights
+from option.load import options_from_command_line
+from option.schema import Options
+from selftrain import build_loader as build_photo_loader
+from selftrain import build_validation
+from utils.cli import run
+from utils.errors import UserError
+from utils.launch import train
+from utils.prefetch import Loader
+
+
+def build_task(options: Options) -> nn.Module:
+    """The network, from the stage 1 weights that the options name, with teachers, synthesis and both losses."""
+    if not issubclass(MODELS.get(options.model, where=options.at("model")), DeFusionPPMM):
+        raise UserError(f"{options.at('model')}: {options.model} has no stage 2; give DeFusionPPMM")
+    settings, size = options.train, options.dataset.train.image_size
+    teachers = Teachers.load(options.teachers.modality1, options.teachers.modality2, where=options.at("teachers"))
+    torch.manual_seed(settings.manual_seed)  # the initial weights are the seed's as well
+    model = create_model(options, teacher_widths=teachers.widths)
+    if options.path.pretrain_model_G:
+        load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load)
+    return MCUDTask(model, Synthesizer(size, options.synthesis.scenarios),
+                    LOSSES.create(settings.loss or "CUDLoss", **settings.loss_arguments), teachers=teachers,
+                    augment=PairCrop(size), multimodal_criterion=LOSSES.create("MCUDLoss"),
+                    mcud_weight=settings.mcud_weight)
+
+
+def build_loader(options: Options, **place: Any) -> Loader:
+    """Photographs and registered pairs side by side."""
+    return PairedStreams(build_photo_loader(options, **place), DATASETS.get("irvis")(options.dataset.train, **place))
+
+
+def main(arguments: list[str]) -> None:
+    """Reads the options and trains."""
+    train(options_from_command_line(arguments, __doc__), build_task, build_loader, build_validation)
+
+
+if __name__ == "__main__":
+    run(main)
