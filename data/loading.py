@@ -124,7 +124,7 @@ class OrderedLoader:
         self._place = _Place(len(source) // (self.batch_size * world), self.batch_size, rank, world)
         self._batches = DataLoader(
             OrderedBatches(source, seed), batch_size=None, sampler=self._place, num_workers=workers,
-            pin_memory=pin, persistent_workers=workers > 0, worker_init_fn=_start_worker,
+            pin_memory=pin, persistent_workers=workers > 0, worker_init_fn=start_worker,
             generator=torch.Generator())  # its own, as the workers' seeds must not move the global one
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ class _Place:
         return self.batches - self.batch
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
     """One thread a worker; Ctrl-C is the main process's to handle."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,254 @@
+"""Streams photographs out of WebDataset tar shards (``data/shards.py`` writes them).
+
+Nothing but the shards in use is opened. Every epoch has its own order of the shards; each process, and each worker
+in it, reads shards of its own and shuffles inside of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from data.loading import epoch_order, start_worker
+from data.photos import Photo, PhotoBatch, PhotoFolder, decode_photo
+from data.registry import DATASETS
+from data.shards import counted, read_shard, shard_urls
+from utils.errors import UserError
+from utils.randomness import derive_seed
+
+if TYPE_CHECKING:
+    from option.schema import TrainDataOptions
+
+log = logging.getLogger(__name__)
+
+_BUFFER = 1000
+_LABEL = "shards"
+
+
+@dataclass
+class Share:
+    """Which part of which epoch a process reads; copied into its workers when an epoch starts.
+
+    Attributes:
+        positions: for each worker, how many of its shards to pass over.
+        batch: the first batch of the epoch that is still to come.
+    """
+
+    rank: int
+    world: int
+    workers: int
+    batches: int
+    batch_size: int
+    seed: int
+    epoch: int = 0
+    batch: int = 0
+    positions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardBatch:
+    """What a worker hands over: photographs, who it is, how many of its shards are used up, and what was bad."""
+
+    photos: PhotoBatch | None
+    worker: int
+    position: int
+    problems: dict[str, str]
+
+    def pin_memory(self) -> ShardBatch:
+        """The photographs in page-locked memory."""
+        photos = self.photos.pin_memory() if self.photos else None
+        return ShardBatch(photos, self.worker, self.position, self.problems)
+
+
+class ShardStream(IterableDataset):
+    """The batches of one process; each worker makes every n-th of them from its own shards.
+
+    Args:
+        urls: all shards.
+        share: this process's part; changed by the loader between epochs.
+        cache_size: the short side is reduced to this.
+    """
+
+    def __init__(self, urls: list[str], share: Share, cache_size: int) -> None:
+        self.urls, self.share, self.cache_size = urls, share, cache_size
+
+    def __iter__(self) -> Iterator[ShardBatch]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        wanted = len(range(self.share.batch + worker, self.share.batches, workers))
+        problems: dict[str, str] = {}
+        photos = self._photos(worker, workers, problems)
+        for _ in range(wanted):
+            chosen: list[Photo] = []
+            position = 0
+            while len(chosen) < self.share.batch_size:
+                found = next(photos, None)
+                if found is None:
+                    yield ShardBatch(None, worker, position, dict(problems))
+                    return
+                photo, position = found
+                chosen.append(photo)
+            yield ShardBatch(PhotoFolder.collate(chosen), worker, position, dict(problems))
+            problems.clear()
+
+    def _photos(self, worker: int, workers: int, problems: dict[str, str]) -> Iterator[tuple[Photo, int]]:
+        """Photographs without end, each with the number of shards that were used up before its own."""
+        share = self.share
+        position = share.positions[worker] if share.positions else 0
+        barren = 0
+        mine = len(range(share.rank + worker * share.world, len(self.urls), share.world * workers))
+        while barren < mine:
+            turn, place = divmod(position, mine)
+            order = epoch_order(len(self.urls), share.seed, share.epoch, f"{_LABEL} {turn}")
+            url = self.urls[int(order[share.rank + share.world * (worker + workers * place)])]
+            barren += 1
+            for name, data in self._shuffled(url, turn, problems):
+                try:
+                    photo = decode_photo(data, self.cache_size, Path(name))
+                except UserError as error:
+                    problems[name] = str(error)
+                else:
+                    barren = 0
+                    yield photo, position
+            position += 1
+
+    def _shuffled(self, url: str, turn: int, problems: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+        """The encoded pictures of a shard, (name, bytes), in an order of the epoch."""
+        draw = random.Random(derive_seed("shard", self.share.seed, self.share.epoch, turn, url))
+        buffer: list[tuple[str, bytes]] = []
+        try:
+            for entry in read_shard(url):
+                buffer.append(entry)
+                if len(buffer) == _BUFFER:
+                    yield buffer.pop(draw.randrange(_BUFFER))
+        except Exception as error:  # tar, network and pipes each have errors of their own
+            problems[url] = f"{url}: the shard breaks off ({type(error).__name__}: {error})"
+        draw.shuffle(buffer)
+        yield from buffer
+
+
+class ShardLoader:
+    """Batches of the current epoch out of shards, for one of ``world`` processes.
+
+    An epoch is a number of batches, the same for each process: the photographs that ``shards.json`` counts, at most
+    ``samples``; or ``samples`` where there is no count. A process whose shards hold less begins anew with them.
+    Resuming is exact to a shard: shards that were begun are read again from their start.
+
+    Args:
+        urls: the shards.
+        photographs: how many make an epoch, over all processes.
+        batch_size: photographs in a batch of this process.
+        seed, rank, world: as in :class:`data.loading.OrderedLoader`.
+        workers: reading processes; not more than there are shards for.
+        cache_size: the short side is reduced to this.
+        pin: hand out pinned memory.
+
+    Attributes:
+        skipped: name and reason of what could not be read, so far (by this process).
+
+    Raises:
+        UserError: fewer shards than processes.
+    """
+
+    def __init__(self, urls: list[str], *, photographs: int, batch_size: int, seed: int, rank: int = 0,
+                 world: int = 1, workers: int = 0, cache_size: int = 256, pin: bool = False) -> None:
+        if len(urls) < world:
+            raise UserError(f"{len(urls)} shards cannot be shared by {world} processes; write more, smaller ones")
+        workers = min(workers, len(urls) // world)
+        batch_size = max(1, min(batch_size, photographs // world))
+        batches = max(1, photographs // (batch_size * world))
+        self.skipped: dict[str, str] = {}
+        self._resumed = False
+        self._share = Share(rank, world, workers, batches, batch_size, seed)
+        self._positions = [0] * max(1, workers)
+        self._stream = ShardStream(urls, self._share, cache_size)
+        self._pin = pin
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return self._share.batches
+
+    def __iter__(self) -> Iterator[PhotoBatch]:
+        """The batches of the current epoch that were not handed out yet; then the next epoch becomes current."""
+        share = self._share
+        share.positions = tuple(self._positions)
+        # Workers copy the share when they start, so every epoch starts its own.
+        for batch in DataLoader(self._stream, batch_size=None, num_workers=share.workers, pin_memory=self._pin,
+                                worker_init_fn=start_worker, generator=torch.Generator()):
+            self._warn(batch.problems)
+            if batch.photos is None:
+                raise UserError(f"the shards of process {share.rank} hold no readable photograph; first reason: "
+                                f"{next(iter(self.skipped.values()), 'they are empty')}")
+            share.batch += 1
+            self._positions[batch.worker] = batch.position
+            self._resumed = False
+            yield batch.photos
+        self._start(share.epoch + 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Starts an epoch (from 0) at its first batch; right after resuming inside that epoch, goes on there."""
+        if not (self._resumed and epoch == self._share.epoch):
+            self._start(epoch)
+        self._resumed = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, batch, and for each worker the number of shards that it has used up."""
+        share = self._share
+        return {"epoch": share.epoch, "batch": share.batch, "positions": list(self._positions),
+                "items": share.batch * share.batch_size * share.world}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved position; with another number of workers, about there."""
+        share = self._share
+        self._start(state["epoch"])
+        share.batch = min(state["items"] // (share.batch_size * share.world), share.batches)
+        if len(state["positions"]) == len(self._positions):
+            self._positions = list(state["positions"])
+        else:
+            self._positions = [sum(state["positions"]) // len(self._positions)] * len(self._positions)
+        self._resumed = True
+
+    def _start(self, epoch: int) -> None:
+        self._share.epoch, self._share.batch = epoch, 0
+        self._positions = [0] * len(self._positions)
+
+    def _warn(self, problems: dict[str, str]) -> None:
+        for name, reason in problems.items():
+            if name not in self.skipped:
+                self.skipped[name] = reason
+                log.warning("skipped (%d so far): %s", len(self.skipped), reason)
+
+
+@DATASETS.register("webdataset")
+def build_shard_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None = None, rank: int = 0,
+                       world: int = 1, device: torch.device | str = "cpu") -> ShardLoader:
+    """Photographs out of the shards that ``dataroot`` names, as :class:`data.photos.PhotoBatch` es.
+
+    Args:
+        options: ``dataset.train``; ``samples`` bounds the photographs of an epoch.
+        seed: decides all orders.
+        run_dir: not used; shards need no list.
+        rank, world: this process among those of the run.
+        device: the training device; CUDA gets pinned memory.
+
+    Raises:
+        UserError: no shards are named, or one is missing.
+    """
+    if not options.photo_root:
+        raise UserError("dataset.train.dataroot is not set; give the shards, such as shards/shard-{000000..000127}.tar")
+    if options.cache != "none":
+        log.warning("cache: %s has no effect on shards, which are streamed", options.cache)
+    urls = shard_urls(options.photo_root)
+    total = counted(urls)
+    photographs = options.samples if total is None else min(total, options.samples)
+    log.info("%d shards, %s photographs, %d an epoch", len(urls), "uncounted" if total is None else total, photographs)
+    pin = torch.device(device).type == "cuda" and torch.cuda.is_available()
+    return ShardLoader(urls, photographs=photographs, batch_size=options.batch_size, seed=seed, rank=rank,
+                       world=world, workers=options.workers, cache_size=options.cache_size, pin=pin)

@@ -1,0 +1,188 @@
+"""Shards hold what the folder held; streams of an epoch are disjoint, shuffled and go on at a shard."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+
+from data import shards
+from data.images import write_picture
+from data.registry import DATASETS
+from data.shard_stream import build_shard_loader
+from data.shards import INDEX_NAME, counted, read_shard, shard_urls, write_shards
+from option.schema import TrainDataOptions
+from utils.errors import MissingFileError, UserError
+
+COUNT, SIZE = 40, 5
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Forty photographs that are all of one value: their number."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number in range(COUNT):
+        write_picture(folder / str(number % 3) / f"{number}.png", np.full((40, 40 + number, 3), number, np.uint8))
+    return folder
+
+
+@pytest.fixture
+def folder(photographs, tmp_path):
+    write_shards(photographs, tmp_path / "shards", size=SIZE)
+    return tmp_path / "shards"
+
+
+def loader(dataroot, *, seed=3, rank=0, world=1, **values):
+    values = {"batch_size": 4, "workers": 0, "cache_size": 32, **values}
+    options = TrainDataOptions(type="webdataset", dataroot=str(dataroot), **values)
+    return build_shard_loader(options, seed=seed, rank=rank, world=world)
+
+
+def numbers(source):
+    return [batch.pixels[:, 0, 0, 0].tolist() for batch in source]
+
+
+def flat(lists):
+    return [number for numbers_ in lists for number in numbers_]
+
+
+def test_shards_hold_every_picture_once_and_unchanged(photographs, folder):
+    urls = shard_urls(str(folder))
+    assert len(urls) == COUNT // SIZE
+    assert json.loads((folder / INDEX_NAME).read_text()) == {f"shard-{i:06}.tar": SIZE for i in range(8)}
+    stored = [data for url in urls for _, data in read_shard(url)]
+    files = [file.read_bytes() for file in photographs.rglob("*.png")]
+    assert sorted(stored) == sorted(files) and stored != sorted(stored)
+    assert counted(urls) == COUNT
+
+
+def test_writing_is_the_seeds_and_leaves_bad_files_out(photographs, folder, tmp_path, caplog):
+    write_shards(photographs, tmp_path / "again", size=SIZE)
+    for name in ("shard-000000.tar", "shard-000007.tar"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+    write_picture(tmp_path / "few" / "a.png", np.zeros((9, 9, 3), np.uint8))
+    (tmp_path / "few" / "b.png").write_bytes(b"")
+    (tmp_path / "few" / "c.jpg").write_text("words")
+    assert write_shards(tmp_path / "few", tmp_path / "out") == {"shard-000000.tar": 1}
+    assert "b.png is empty" in caplog.text and "c.jpg: not a picture" in caplog.text
+    with pytest.raises(UserError, match="holds shards already"):
+        write_shards(photographs, folder)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="nothing to pack"):
+        write_shards(tmp_path / "none", tmp_path / "out2")
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 3])
+def test_an_epoch_sees_every_photograph_once_in_an_order_of_its_own(folder, workers):
+    source = loader(folder, workers=workers, batch_size=1)
+    assert len(source) == COUNT
+    first, second = flat(numbers(source)), flat(numbers(source))
+    # Three workers share eight shards as 3 + 3 + 2, and the third begins anew.
+    assert len(set(first)) == COUNT if workers == 0 else len(set(first)) >= COUNT - 2 * SIZE
+    assert len(first) == len(second) == COUNT and first != second
+    again = loader(folder, workers=workers, batch_size=1)
+    again.set_epoch(1)
+    assert flat(numbers(again)) == second
+    assert flat(numbers(loader(folder, workers=workers, batch_size=1, seed=4))) != first
+
+
+def test_processes_and_workers_read_shards_of_their_own(folder):
+    parts = [flat(numbers(loader(folder, rank=rank, world=2, workers=2, batch_size=2))) for rank in range(2)]
+    assert [len(part) for part in parts] == [20, 20]
+    assert sorted(parts[0] + parts[1]) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_goes_on_at_the_shards_in_use(folder, workers):
+    source = loader(folder, workers=workers, batch_size=5)
+    whole = numbers(source)
+    stopped = loader(folder, workers=workers, batch_size=5)
+    batches = iter(stopped)
+    for _ in range(4):
+        next(batches)
+    state = stopped.state_dict()
+    assert state["epoch"] == 0 and state["batch"] == 4 and len(state["positions"]) == max(1, workers)
+    resumed = loader(folder, workers=workers, batch_size=5)
+    resumed.load_state_dict(json.loads(json.dumps(state)))
+    resumed.set_epoch(0)
+    rest = numbers(resumed)
+    assert len(rest) == 4
+    # Each stream's last shard is read again, those before it are not.
+    used_up = flat(whole[:4 - max(1, workers)])
+    assert not set(flat(rest)) & set(used_up)
+    source.set_epoch(1)
+    assert numbers(resumed) == numbers(source)
+
+
+def test_another_number_of_workers_goes_on_about_there(folder):
+    stopped = loader(folder, workers=2, batch_size=5)
+    batches = iter(stopped)
+    for _ in range(4):
+        next(batches)
+    resumed = loader(folder, workers=0, batch_size=2)
+    resumed.load_state_dict(stopped.state_dict())
+    assert len(numbers(resumed)) == 10
+
+
+def test_samples_bound_an_epoch_and_uncounted_shards_need_them(folder):
+    assert len(loader(folder, samples=12)) == 3
+    (folder / INDEX_NAME).unlink()
+    source = loader(folder, samples=60)
+    assert len(source) == 15
+    assert set(flat(numbers(source))) == set(range(COUNT))
+    assert loader(folder, samples=3).state_dict()["items"] == 0 and len(loader(folder, samples=3)) == 1
+
+
+def test_braces_and_folders_name_shards(folder):
+    assert shard_urls(f"{folder}/shard-{{000000..000007}}.tar") == shard_urls(str(folder))
+    assert shard_urls("pipe:curl -s https://example.org/{00..02}.tar")[2].endswith("/02.tar")
+    with pytest.raises(MissingFileError, match=r"2 of 10 shards are not there, the first is .*shard-000008\.tar"):
+        shard_urls(f"{folder}/shard-{{000000..000009}}.tar")
+    (folder / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no \.tar shard in .*empty"):
+        shard_urls(str(folder / "empty"))
+
+
+def test_more_processes_than_shards_is_an_error(folder):
+    assert len(numbers(loader(folder, rank=7, world=8, workers=4))) == 1
+    with pytest.raises(UserError, match="8 shards cannot be shared by 9 processes"):
+        loader(folder, rank=0, world=9)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_photographs_and_shards_are_skipped_and_told(folder, caplog, workers):
+    cut = folder / "shard-000003.tar"
+    cut.write_bytes(cut.read_bytes()[:700])
+    (folder / "shard-000004.tar").write_text("no archive")
+    with tarfile.open(folder / "shard-000005.tar", "w") as archive:
+        for name in ("a.png", "b.txt"):
+            (folder / name).write_text("words")
+            archive.add(folder / name, name)
+    source = loader(folder, workers=workers)
+    assert len(flat(numbers(source))) == COUNT
+    assert len(source.skipped) == 3
+    for reason in ("shard-000003.tar: the shard breaks off", "shard-000004.tar: the shard breaks off",
+                   "a.png: not a picture"):
+        assert reason in caplog.text
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_without_a_photograph_are_an_error(folder, workers):
+    for shard in folder.glob("*.tar"):
+        shard.write_text("no archive")
+    with pytest.raises(UserError, match="hold no readable photograph; first reason: .*the shard breaks off"):  # noqa: RUF043
+        numbers(loader(folder, workers=workers))
+
+
+def test_the_command_packs_and_names_the_dataroot(photographs, tmp_path, caplog):
+    caplog.set_level("INFO")
+    shards.main([str(photographs), str(tmp_path / "out"), "--size", "16"])
+    assert len(list((tmp_path / "out").glob("*.tar"))) == 3
+    assert "40 pictures in 3 shards" in caplog.text and "shard-{000000..000002}.tar" in caplog.text
+    with pytest.raises(UserError, match="--size 0"):
+        shards.main([str(photographs), str(tmp_path / "out3"), "--size", "0"])
+
+
+def test_shards_are_a_registered_data_set():
+    assert DATASETS.get("webdataset") is build_shard_loader
