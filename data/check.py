@@ -1,0 +1,219 @@
+"""What the data sets of an option file contain, before anything is trained or fused.
+
+    python -m data.check -opt option/test/IVF_TransformerTest_Dataset.yaml
+
+Every picture is decoded. Reported are counts, sizes, bit depths, what is unpaired or unreadable, and pairs whose edges
+agree better when one picture is shifted. Exit code 1 if anything would be skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from data.alignment import EdgeShift, edge_shift
+from data.images import Picture, read_picture
+from data.irvis import pair_folders
+from data.pairs import PairList, Task, find_pairs, load_pair, match_stems
+from data.photos import photo_files
+from data.shards import counted, read_shard, shard_urls
+from option.load import options_from_command_line
+from option.schema import Options, PairDataOptions, TrainDataOptions
+from utils.cli import run
+from utils.errors import UserError
+
+_SHOWN = 20
+
+
+@dataclass
+class Report:
+    """What one data set holds.
+
+    Attributes:
+        title: its key in the option file.
+        unit: what is counted.
+        usable: how many of them are fine.
+        problems: one line for each thing that would be skipped.
+        kinds: how often (width, height, bits, channels) occur.
+        shifts: by stem, where the edges of a pair agree best.
+    """
+
+    title: str
+    unit: str
+    usable: int = 0
+    problems: list[str] = field(default_factory=list)
+    kinds: Counter[tuple[int, int, int, int]] = field(default_factory=Counter)
+    shifts: dict[str, EdgeShift] = field(default_factory=dict)
+
+    def saw(self, picture: Picture) -> None:
+        """Counts a picture."""
+        self.kinds[(*picture.size, picture.bit_depth, picture.pixels.shape[2])] += 1
+
+
+def check(options: Options, *, seed: int = 1) -> list[Report]:
+    """One report for each data set that the options name."""
+    reports = []
+    train, data = options.dataset.train, options.dataset
+    if train and train.photo_root and train.type != "irvis":
+        checks = check_shards if train.type == "webdataset" else check_photographs
+        reports.append(_guarded(Report("dataset.train: photographs", "photographs"), checks, train, seed))
+    if train and (train.pair_folders[0] or train.type == "irvis"):
+        reports.append(_guarded(Report("dataset.train: registered pairs", "pairs"), check_training_pairs, train))
+    for name, part in (("val", data.val), ("test", data.test)):
+        if part:
+            reports.append(_guarded(Report(f"dataset.{name}", "pairs"), check_layout, part, options.name))
+    return reports
+
+
+def _guarded(report: Report, fill: Callable[..., None], *arguments: Any) -> Report:
+    """A data set that is missing as a whole is this report's problem, and the others are still looked at."""
+    try:
+        fill(report, *arguments)
+    except UserError as error:
+        report.problems.append(str(error))
+    return report
+
+
+def check_photographs(report: Report, options: TrainDataOptions, seed: int) -> None:
+    """Decodes the photographs that a run with this seed would draw."""
+    root, files = photo_files(options, seed=seed, run_dir=None)
+    for _, picture in _decoded([root / name for name in files], read_picture, report):
+        report.usable += 1
+        report.saw(picture)
+
+
+def check_shards(report: Report, options: TrainDataOptions, _: int) -> None:
+    """Counts the pictures of every shard, without decoding them, and compares with the index."""
+    urls = shard_urls(options.photo_root)
+    for url in tqdm(urls, report.title, leave=False, disable=None):
+        try:
+            report.usable += sum(1 for _ in read_shard(url))
+        except Exception as error:  # tar, network and pipes each have errors of their own
+            report.problems.append(f"{url}: the shard breaks off ({type(error).__name__}: {error})")
+    total = counted(urls)
+    if total not in (None, report.usable):
+        report.problems.append(f"the shards hold {report.usable} pictures, their index says {total}; write them anew")
+
+
+def check_training_pairs(report: Report, options: TrainDataOptions) -> None:
+    """Decodes the registered pairs of stage 2."""
+    pairs = match_stems(*pair_folders(options), report.problems, check=False)
+    check_pairs(report, PairList(pairs, task="IVF"))
+
+
+def check_layout(report: Report, options: PairDataOptions, run_name: str) -> None:
+    """Decodes the pairs of a test layout."""
+    found = find_pairs(options, run_name)
+    report.problems.extend(found.problems)
+    report.title += f" ({found.task})"
+    check_pairs(report, found)
+
+
+def check_pairs(report: Report, found: PairList) -> None:
+    """Decodes pairs and compares their edges."""
+    task: Task = found.task
+    by_stem = {pair.stem: pair for pair in found.pairs}
+    for stem, (pair, shift) in _decoded(by_stem, lambda stem: _compared(by_stem[stem], task), report):
+        report.usable += 1
+        report.saw(pair.first)
+        report.saw(pair.second)
+        if shift:
+            report.shifts[stem] = shift
+
+
+def _compared(paths: Any, task: Task) -> tuple[Any, EdgeShift | None]:
+    pair = load_pair(paths, task=task)
+    return pair, edge_shift(pair.first, pair.second)
+
+
+def _decoded(items: Iterable[Any], read: Callable[[Any], Any], report: Report) -> Iterable[tuple[Any, Any]]:
+    """(item, what reading it gave) for what can be read; the rest becomes problems."""
+    items = list(items)
+
+    def attempt(item: Any) -> Any:
+        try:
+            return read(item)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # In portions, so that decoded pictures do not pile up in front of a slow reader.
+        for start in tqdm(range(0, len(items), 16), report.title, leave=False, disable=None):
+            portion = items[start:start + 16]
+            for item, result in zip(portion, pool.map(attempt, portion)):
+                if isinstance(result, UserError):
+                    report.problems.append(str(result))
+                else:
+                    yield item, result
+
+
+def describe(report: Report) -> str:
+    """The report as text."""
+    lines = [report.title, f"  usable    {_count(report.usable, report.unit)}"]
+    if report.kinds:
+        lines += [f"  sizes     {_sizes(report.kinds)}", f"  pixels    {_pixels(report.kinds)}"]
+    if report.shifts:
+        here = np.mean([shift.here for shift in report.shifts.values()])
+        odd = {stem: shift for stem, shift in report.shifts.items() if shift.misregistered}
+        lines.append(f"  edges     agree by {here:.2f} on average; {_count(len(odd), 'pairs')} "
+                     f"look{'s' * (len(odd) == 1)} misregistered")
+        for stem, shift in sorted(odd.items(), key=lambda entry: entry[1].here - entry[1].best)[:_SHOWN]:
+            lines.append(f"    {stem}: better ({shift.here:.2f} to {shift.best:.2f}) with the second picture "
+                         f"{_moved(shift)}")
+    lines.append(f"  skipped   {_count(len(report.problems), 'problems') if report.problems else 'nothing'}")
+    lines += [f"    {problem}" for problem in report.problems[:_SHOWN]]
+    if len(report.problems) > _SHOWN:
+        lines.append(f"    and {len(report.problems) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _count(number: int, plural: str) -> str:
+    return f"{number} {plural[:-1] if number == 1 else plural}"
+
+
+def _sizes(kinds: Counter[tuple[int, int, int, int]]) -> str:
+    sizes: Counter[tuple[int, int]] = Counter()
+    for (width, height, *_), count in kinds.items():
+        sizes[width, height] += count
+    (width, height), count = sizes.most_common(1)[0]
+    text = f"{width} x {height} ({count} of {sizes.total()})"
+    if len(sizes) > 1:
+        least, most = (choose(sizes, key=lambda size: size[0] * size[1]) for choose in (min, max))
+        text += f", {len(sizes)} sizes from {least[0]} x {least[1]} to {most[0]} x {most[1]}"
+    return text
+
+
+def _pixels(kinds: Counter[tuple[int, int, int, int]]) -> str:
+    pixels: Counter[str] = Counter()
+    for (_, _, bits, channels), count in kinds.items():
+        pixels[f"{bits} bit {'grey' if channels == 1 else 'RGB'}"] += count
+    return ", ".join(f"{text} ({count})" for text, count in pixels.most_common())
+
+
+def _moved(shift: EdgeShift) -> str:
+    parts = [f"{abs(amount):.0f} px {positive if amount > 0 else negative}"
+             for amount, positive, negative in ((-shift.dx, "right", "left"), (-shift.dy, "down", "up"))
+             if round(abs(amount))]
+    return " and ".join(parts)
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the reports; 1 if anything would be skipped."""
+    options = options_from_command_line(arguments, __doc__)
+    reports = check(options, seed=options.train.manual_seed)
+    if not reports:
+        raise UserError("this option file names no data set; set dataset.train, dataset.val or dataset.test")
+    sys.stdout.write("\n\n".join(describe(report) for report in reports) + "\n")
+    return int(any(report.problems for report in reports))
+
+
+if __name__ == "__main__":
+    run(main)
