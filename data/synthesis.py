@@ -181,23 +181,41 @@ def draw_masks(batch: int, size: int, generator: torch.Generator, device: torch.
     Returns:
         (B, 2, S, S) float32, of zeros and ones.
     """
+    masks = fill_masks(*overlapping_masks(batch, size, generator, device), generator)
+    swap = torch.rand(batch, generator=generator, device=device) < 0.5
+    return torch.where(swap.view(-1, 1, 1, 1), masks.flip(1), masks)
+
+
+def overlapping_masks(batch: int, size: int, generator: torch.Generator,
+                      device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+    """Two masks a photograph, each the product of a coarse and a fine grid; both may drop a pixel.
+
+    Returns:
+        masks (B, 2, S, S), their density p (B, 1, 1, 1), and the cells a side of the two fine grids g2 and g3
+        (2, B), of which g3 is for :func:`fill_masks`.
+    """
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, device=device)
 
     p = (0.1 + rand(batch) / 1.12).view(-1, 1, 1, 1)
-    fine = FINE_GRIDS[0] + (rand(2, batch) < 0.5).long()  # g2 and g3
-    coarse = torch.full((batch,), COARSE_GRID, device=device)
+    fine = FINE_GRIDS[0] + (rand(2, batch) < 0.5).long()
     largest = max(FINE_GRIDS)
-    cells_a = (rand(batch, 2, COARSE_GRID, COARSE_GRID) < p).float()
-    cells_b = (rand(batch, 2, largest, largest) < p).float()
-    masks = _enlarge(cells_a, coarse, size) * _enlarge(cells_b, fine[0], size)
-    choice = rand(batch)
-    third = torch.where(choice < 0.33, coarse, torch.where(choice < 0.66, fine[0], fine[1]))
-    fill = _enlarge((rand(batch, 1, largest, largest) < p).float(), third, size)
+    coarse_cells = (rand(batch, 2, COARSE_GRID, COARSE_GRID) < p).float()
+    fine_cells = (rand(batch, 2, largest, largest) < p).float()
+    coarse = torch.full_like(fine[0], COARSE_GRID)
+    return _enlarge(coarse_cells, coarse, size) * _enlarge(fine_cells, fine[0], size), p, fine
+
+
+def fill_masks(masks: Tensor, p: Tensor, fine: Tensor, generator: torch.Generator) -> Tensor:
+    """Where both masks drop a pixel, a third grid of density p gives it to the first, else to the second."""
+    batch, size, largest = masks.shape[0], masks.shape[-1], max(FINE_GRIDS)
+    choice = torch.rand(batch, generator=generator, device=masks.device)
+    cells = torch.rand(batch, 1, largest, largest, generator=generator, device=masks.device) < p
+    coarse = torch.full_like(fine[0], COARSE_GRID)
+    grid = torch.where(choice < 0.33, coarse, torch.where(choice < 0.66, fine[0], fine[1]))
+    fill = _enlarge(cells.float(), grid, size)
     empty = (masks.sum(dim=1, keepdim=True) == 0).float()
-    masks = masks + empty * torch.cat([fill, 1 - fill], dim=1)
-    swap = (rand(batch) < 0.5).view(-1, 1, 1, 1)
-    return torch.where(swap, masks.flip(1), masks)
+    return masks + empty * torch.cat([fill, 1 - fill], dim=1)
 
 
 def clipped_noise(shape: torch.Size, generator: torch.Generator, device: torch.device | str) -> Tensor:

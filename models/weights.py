@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from models.layers import BASE_GRID, sincos_position_table
 from utils.errors import MissingFileError, UserError
 from utils.files import atomic_write
 
@@ -101,8 +102,6 @@ def to_published_name(name: str) -> str:
 
 def to_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """State dict under published names, with the fixed position tables of the 14 x 14 grid."""
-    from models.layers import BASE_GRID, sincos_position_table
-
     result = {to_published_name(name): value for name, value in state.items()}
     table = sincos_position_table(state["encoder.cls_token"].shape[-1], (BASE_GRID, BASE_GRID))
     return result | dict.fromkeys(POSITION_TABLES, table)
@@ -175,7 +174,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     elif layout == "encoder":
         state = _encoder_state(state, whole=is_mae)
     state = _fitting_predictors(state, own, path)
-    report = _apply(own, state, layout, path)
+    report = _compare(own, state, layout, path)
     required = [name for name in report.missing if not name.startswith(TRAINING_ONLY)]
     if layout == "encoder" and not is_mae:
         required = [name for name in required if name.startswith("encoder.") and not name.startswith("encoder.norm.")]
@@ -185,6 +184,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     if report.unknown and strict:
         raise UserError(f"{path}: holds {len(report.unknown)} weights that the network does not know: "
                         f"{some_names(report.unknown)}; set path.strict_load=false to leave them out")
+    for name in report.loaded:
+        own[name].copy_(state[name])
     for kind, names in (("lacks (training only, stays as initialised)", report.missing),
                         ("left out, unknown to the network", report.unknown)):
         if names and layout != "encoder":
@@ -215,20 +216,20 @@ def _fitting_predictors(state: dict[str, Tensor], own: dict[str, Tensor], path: 
     return {name: value for name, value in state.items() if name not in misfits}
 
 
-def _apply(own: dict[str, Tensor], state: dict[str, Tensor], layout: str, path: str | Path) -> LoadReport:
-    report = LoadReport(layout, missing=[name for name in own if name not in state])
+def _compare(own: dict[str, Tensor], state: dict[str, Tensor], layout: str, path: str | Path) -> LoadReport:
+    """What a load would do; nothing is changed yet.
+
+    Raises:
+        UserError: a shape differs.
+    """
     wrong = [f"{name} is {tuple(state[name].shape)}, the network needs {tuple(own[name].shape)}"
              for name in own if name in state and state[name].shape != own[name].shape]
     if wrong:
         raise UserError(f"{path}: {len(wrong)} weights have another shape: {some_names(wrong, 3)}; "
                         "the file belongs to a network of another size (see network_G)")
-    for name, value in state.items():
-        if name in own:
-            own[name].copy_(value)
-            report.loaded.append(name)
-        else:
-            report.unknown.append(name)
-    return report
+    return LoadReport(layout, loaded=[name for name in state if name in own],
+                      missing=[name for name in own if name not in state],
+                      unknown=[name for name in state if name not in own])
 
 
 def some_names(names: list[str], count: int = 8) -> str:
