@@ -1,0 +1,220 @@
+"""Ablation: train variants on the same photographs for the same number of images, and score them on real pairs.
+
+    python -m benchmarks.ablation --photos PHOTOS --out OUT --images 20000 \\
+        --ivf IVF --mef MEF --mff MFF [--held-back PHOTOS2] [--variants hr-scenarios head-alone] [--size 224]
+
+IVF holds ``ir/`` and ``vi/``, MEF and MFF one folder a scene. A start goes on where the last one stopped: a run
+that was trained is not trained again, one that was cut off goes on from its checkpoint, and OUT/scores.json keeps
+what was scored. The table goes to standard output and to OUT/table.md; the fused pictures to OUT/VARIANT/fused.
+"""
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from data.images import write_picture
+from data.pairs import find_pairs, load_pair
+from data.photos import build_photo_loader
+from data.synthesis import Synthesizer
+from metrics import compute
+from models.fuser import Fuser
+from models.registry import LOSSES, MODELS
+from models.tasks import CUDTask
+from models.tasks_hr import HRTask
+from option.schema import Options, TestDataOptions, TrainDataOptions
+from utils.cli import run
+from utils.distributed import choose_device
+from utils.files import atomic_write
+from utils.training import Trainer
+
+log = logging.getLogger("ablation")
+
+LIKE_TASKS = {"focus": 0.3, "exposure": 0.25, "contrast": 0.2, "thermal": 0.25}
+REJECTING = LIKE_TASKS | {"sensor": 0.1, "glare": 0.1}
+METRICS = {"IVF": ("Qabf", "VIF", "SCD", "SSIM"), "MEF": ("Qabf", "VIF", "MEF_SSIM"), "MFF": ("Qabf", "VIF", "Q_CB")}
+LAYOUTS = {"IVF": {"infrare_name": "ir", "visible_name": "vi"}, "MEF": {}, "MFF": {}}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table.
+
+    Attributes:
+        model, network: registered model and its keywords.
+        scenarios: damages and their shares; none: nothing to train.
+        loss, loss_arguments: registered loss and its keywords.
+        train: further keys of the section ``train``.
+    """
+
+    model: str
+    scenarios: dict[str, float] = field(default_factory=dict)
+    network: dict = field(default_factory=dict)
+    loss: str = "HRLoss"
+    loss_arguments: dict = field(default_factory=dict)
+    train: dict = field(default_factory=dict)
+
+
+HR, ALONE = "DeFusionPPHR", {"use_tokens": False}
+VARIANTS = {
+    "average": Variant("Average"),
+    "salience": Variant("SaliencePyramid"),
+    "salience-exposure": Variant("SaliencePyramid", network={"base": "exposure"}),
+    "faithful-noise": Variant("DeFusionPP", {"noise": 1.0}, loss="CUDLoss"),
+    "faithful-scenarios": Variant("DeFusionPP", LIKE_TASKS, loss="CUDLoss"),
+    "hr-noise": Variant(HR, {"noise": 1.0}),
+    "hr-scenarios": Variant(HR, LIKE_TASKS),
+    "hr-mixed": Variant(HR, LIKE_TASKS | {"noise": 0.25}),
+    "hr-rejecting": Variant(HR, REJECTING),
+    "hr-ema": Variant(HR, LIKE_TASKS, train={"ema": 0.999}),
+    "hr-window9": Variant(HR, LIKE_TASKS, loss_arguments={"windows": [9]}),
+    "hr-no-truth": Variant(HR, LIKE_TASKS, loss_arguments={"truth": 0.0}),
+    "hr-exposed-base": Variant(HR, LIKE_TASKS, loss_arguments={"exposure_base": 0.5}),
+    "head-alone": Variant(HR, LIKE_TASKS, ALONE),
+    "head-alone-rejecting": Variant(HR, REJECTING, ALONE),
+    "head-alone-no-truth": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"truth": 0.0}),
+    "head-alone-exposed-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"exposure_base": 0.5}),
+}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
+    parser.add_argument("--held-back", type=Path, help="folder of other photographs: scores with truth")
+    for task in METRICS:
+        parser.add_argument(f"--{task.lower()}", type=Path, help=f"folder of {task} pairs to score on")
+    parser.add_argument("--out", type=Path, required=True, help="where runs, pictures and scores go")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--images", type=int, default=20_000, help="photographs that each variant sees")
+    parser.add_argument("--size", type=int, default=224, help="side of the training crops")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--minutes", type=float, default=10, help="between two checkpoints")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--amp", default="auto", choices=("auto", "off", "bf16"))
+    parser.add_argument("--workers", type=int, default=2)
+    return parser.parse_args(arguments)
+
+
+def options_of(name: str, variant: Variant, args: argparse.Namespace) -> Options:
+    """The option file that would train a variant."""
+    steps = max(1, args.images // args.batch)
+    return Options.model_validate({
+        "name": name, "model": variant.model, "network_G": variant.network, "use_tb_logger": False,
+        "dataset": {"train": {"dataroot": str(args.photos), "batch_size": args.batch, "image_size": args.size,
+                              "workers": args.workers, "cache": "ram", "cache_size": max(args.size, 32)}},
+        "synthesis": {"scenarios": variant.scenarios or {"noise": 1.0}},
+        "logger": {"print_freq": 20, "save_checkpoint_minutes": args.minutes, "keep_checkpoints": 1},
+        "train": {"lr": args.lr, "schedule": "cosine", "warmup_epochs": 0.2, "epoch": 1_000_000, "max_steps": steps,
+                  "manual_seed": args.seed, "loss": variant.loss, "loss_arguments": variant.loss_arguments,
+                  "amp": args.amp, **variant.train}})
+
+
+def train(name: str, variant: Variant, args: argparse.Namespace, device: torch.device) -> nn.Module:
+    """The variant's model, trained as far as ``args.images`` asks, in inference mode."""
+    torch.manual_seed(args.seed)
+    model = MODELS.create(variant.model, **variant.network)
+    if not variant.scenarios:
+        return model.to(device).eval()
+    options = options_of(name, variant, args)
+    criterion = LOSSES.create(variant.loss, **variant.loss_arguments)
+    task_class = HRTask if getattr(criterion, "wants_sample", False) else CUDTask
+    folder = args.out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    loader = build_photo_loader(options.dataset.train, seed=args.seed, run_dir=folder, device=device)
+    trainer = Trainer(task_class(model, Synthesizer(args.size, variant.scenarios), criterion), loader, options=options,
+                      run_dir=folder, device=device)
+    trainer.resume("latest")
+    trainer.fit()
+    return model.eval()
+
+
+def score_real(fuser: Fuser, task: str, root: Path, folder: Path) -> dict[str, float]:
+    """Mean scores over the pairs of a folder; the fused pictures are kept."""
+    data = TestDataOptions(dataroot=str(root), datashell=task, **LAYOUTS[task])
+    rows = []
+    for paths in find_pairs(data, "ablation").pairs:
+        pair = load_pair(paths, task=task)
+        fused = fuser(pair.first, pair.second, task=task, components=False).fused
+        write_picture(folder / task / f"{pair.stem}.png", fused)
+        rows.append(compute(METRICS[task], pair.first.pixels, pair.second.pixels, fused))
+    return {f"{task} {name}": float(np.nanmean([row[name] for row in rows])) for name in METRICS[task]}
+
+
+@torch.inference_mode()
+def score_truth(model: nn.Module, args: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """PSNR against the photograph on synthetic focus and exposure pairs of held-back photographs, in dB."""
+    scores = {}
+    for scenario in ("focus", "exposure"):
+        data = TrainDataOptions(dataroot=str(args.held_back), batch_size=8, image_size=args.size, samples=64, workers=0)
+        loader = build_photo_loader(data, seed=7, run_dir=None, device=device)
+        generators = {key: torch.Generator(device).manual_seed(11) for key in ("crop", "damage")}
+        synthesize, values = Synthesizer(args.size, {scenario: 1.0}, jitter=False), []
+        for batch in loader:
+            sample = synthesize(batch.to(device), generators)
+            fused = model.decompose(sample.x1, sample.x2).fused.float().clamp(0, 1)
+            errors = (fused - sample.target).square().mean(dim=(1, 2, 3))
+            values += (-10 * errors.clamp(min=1e-10).log10()).tolist()
+        scores[f"PSNR {scenario}"] = float(np.mean(values))
+    return scores
+
+
+def score(name: str, model: nn.Module, args: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """All scores of a variant that the arguments allow."""
+    scores: dict[str, float] = {}
+    fuser = Fuser(model, device=str(device), amp="off")
+    for task in METRICS:
+        root = getattr(args, task.lower())
+        if root is not None:
+            scores |= score_real(fuser, task, root, args.out / name / "fused")
+    if args.held_back is not None:
+        scores |= score_truth(model, args, device)
+    return scores
+
+
+def table(rows: dict[str, dict]) -> str:
+    """Markdown table of all scored variants."""
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row["scores"]))
+    lines = ["| variant | images | minutes | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 3) + "|"]
+    for name, row in rows.items():
+        values = " | ".join(f"{row['scores'][key]:.3f}" if key in row["scores"] else "" for key in columns)
+        lines.append(f"| {name} | {row['images']} | {row['minutes']:.1f} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> None:
+    """Trains and scores what is still missing, and prints the table."""
+    args = parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    device = choose_device(args.device)
+    args.out.mkdir(parents=True, exist_ok=True)
+    kept = args.out / "scores.json"
+    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    for name in args.variants:
+        variant = VARIANTS[name]
+        images = args.images if variant.scenarios else 0
+        if name in rows and rows[name]["images"] == images:
+            continue
+        start = time.monotonic()
+        model = train(name, variant, args, device)
+        minutes = (time.monotonic() - start) / 60
+        rows[name] = {"images": images, "minutes": minutes, "scores": score(name, model, args, device)}
+        with atomic_write(kept) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        log.info("%s: %s", name, rows[name]["scores"])
+    text = table(rows)
+    with atomic_write(args.out / "table.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)

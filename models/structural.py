@@ -1,0 +1,191 @@
+"""What the full-resolution head learns from: local structure without truth, brightness, and truth where it is true.
+
+Shape letters: B pairs, H x W pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models import pyramid
+from models.highres import HRDecomposition
+from models.losses import CUDLoss, ssim_map
+from models.registry import LOSSES
+
+LUMA = (0.299, 0.587, 0.114)
+SMALLEST = 1e-6  # of a variance; below it there is no structure
+LARGEST_POWER = 10.0
+CONSTANT = 0.03**2
+
+
+def luma(x: Tensor) -> Tensor:
+    """Luma (BT.601) of RGB in [0, 1], (B, 3, H, W) -> (B, 1, H, W) float32."""
+    x = x.float()
+    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def structural_map(fused: Tensor, source1: Tensor, source2: Tensor, window: int = 9) -> Tensor:
+    """How far the fused picture is from keeping the stronger local structure of its sources, window by window.
+
+    The form of MEF-SSIM (Ma, Zeng and Wang 2015) on luma, without its luminance term. In a window with the means
+    removed, c_k = ||x_k|| is a source's contrast; wanted are the contrast max(c_1, c_2) and the direction of
+    sum of w_k x_k / c_k with w_k = (c_k / max c)^p, p = tan(pi R / 2) up to 10, R = ||x_1 + x_2|| / (c_1 + c_2).
+    The result is 1 - (2 <wanted, f> + C) / (|wanted|^2 + |f|^2 + C), C = 0.03^2, norms as variances.
+
+    Args:
+        fused, source1, source2: luma (B, 1, H, W) in [0, 1]; gradients flow to ``fused`` alone.
+        window: side of the windows, at most H and W.
+
+    Returns:
+        (B, 1, H - window + 1, W - window + 1), in [0, 2]: 0 where the fused picture shows what is wanted.
+    """
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, window, stride=1)
+
+    means = [mean(x) for x in (source1, source2, fused)]
+
+    def product(x: Tensor, y: Tensor, mean_x: Tensor, mean_y: Tensor) -> Tensor:
+        return mean(x * y) - mean_x * mean_y
+
+    with torch.no_grad():
+        power1 = product(source1, source1, means[0], means[0]).clamp(min=SMALLEST)
+        power2 = product(source2, source2, means[1], means[1]).clamp(min=SMALLEST)
+        between = product(source1, source2, means[0], means[1])
+        share1, share2, wanted_power = _wanted(power1, power2, between)
+    own = product(fused, fused, means[2], means[2]).clamp(min=0)
+    along = share1 * product(source1, fused, means[0], means[2]) + share2 * product(source2, fused, means[1], means[2])
+    return 1 - (2 * along + CONSTANT) / (wanted_power + own + CONSTANT)
+
+
+def _wanted(power1: Tensor, power2: Tensor, between: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Shares a_k with wanted structure = a_1 x_1 + a_2 x_2, and its power, from the sources' (co)variances."""
+    c1, c2 = power1.sqrt(), power2.sqrt()
+    largest = torch.maximum(c1, c2)
+    agreement = (power1 + power2 + 2 * between).clamp(min=0).sqrt() / (c1 + c2)
+    p = torch.tan(torch.pi / 2 * agreement.clamp(max=2 / torch.pi * _ATAN)).clamp(max=LARGEST_POWER)
+    a1, a2 = (c1 / largest) ** p / c1, (c2 / largest) ** p / c2
+    length = (a1.square() * power1 + a2.square() * power2 + 2 * a1 * a2 * between).clamp(min=SMALLEST).sqrt()
+    return largest * a1 / length, largest * a2 / length, largest.square()
+
+
+_ATAN = float(torch.atan(torch.tensor(LARGEST_POWER)))
+
+
+def structural_loss(fused: Tensor, source1: Tensor, source2: Tensor, windows: Sequence[int] = (9,)) -> Tensor:
+    """Mean of :func:`structural_map` over each picture and the windows' sides: RGB (B, 3, H, W) -> (B,)."""
+    f, x1, x2 = (luma(x) for x in (fused, source1, source2))
+    return sum(structural_map(f, x1, x2, window).mean(dim=(1, 2, 3)) for window in windows) / len(windows)
+
+
+def wanted_base(bases: Tensor, rule: Literal["exposure", "warmer", "average"]) -> Tensor:
+    """What the base should be when there is no truth.
+
+    Args:
+        bases: (2, B, 3, h, w).
+        rule: "exposure": weighted by how near to mid grey each is; "warmer": the second (visible) picture's, and
+            the mean of both where the first (infrared) is brighter, more so the brighter it is; "average".
+
+    Returns:
+        (B, 3, h, w).
+    """
+    if rule == "exposure":
+        return pyramid.mix(bases, pyramid.mixing_weights(pyramid.exposure_logits(bases)))
+    if rule == "average":
+        return pyramid.average_base(bases)
+    excess = (bases[0] - bases[1]).mean(dim=1, keepdim=True)
+    return torch.lerp(bases[1], bases[0], torch.sigmoid(6 * excess) * 0.8)
+
+
+def shrink_to_base(x: Tensor, levels: int) -> Tensor:
+    """The base of a picture's pyramid, (B, C, H, W) -> (B, C, h, w)."""
+    for _ in range(levels):
+        x = pyramid.shrink(x)
+    return x
+
+
+@LOSSES.register("HRLoss")
+class HRLoss(nn.Module):
+    """Losses of ``DeFusionPPHR``: the published ones on its patch-resolution outputs, and the head's own.
+
+    The head's terms, each over the samples where it holds (``Sample.head``, ``Sample.truth``), divided by the size
+    of the whole batch, so that a sample weighs the same whatever its neighbours are:
+
+    - structure: :func:`structural_loss` against the pair before noise and glare (``clean1``, ``clean2``);
+    - base: L1 of the mixed base against the base of the undamaged photograph; without one (real pairs) against
+      :func:`wanted_base`;
+    - truth: L1 + DSSIM against the photograph, only where every pixel of it can be had (focus).
+
+    Samples with ``head`` 0 (noise) reach the transformer's published losses only.
+
+    Args:
+        published: weight of the published losses.
+        structure, base, truth: weights of the head's terms.
+        exposure_base: how far the base's target moves from the photograph's base to the well-exposed mix of the two
+            sources' bases, in [0, 1].
+        windows: sides of the structural windows.
+        **cud: weights of ``CUDLoss``.
+    """
+
+    wants_sample = True
+
+    def __init__(self, *, published: float = 1.0, structure: float = 20.0, base: float = 20.0, truth: float = 20.0,
+                 exposure_base: float = 0.0, windows: Sequence[int] = (5, 9, 17), **cud: float) -> None:
+        super().__init__()
+        if any(window < 3 or window % 2 == 0 for window in windows):
+            raise ValueError(f"HRLoss: windows={tuple(windows)}; give odd sides from 3 up")
+        self.published, self.structure, self.base, self.truth = published, structure, base, truth
+        self.exposure_base, self.windows = exposure_base, tuple(windows)
+        self.cud = CUDLoss(**cud)
+
+    def forward(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
+        """Weighted terms, and ``total_loss``.
+
+        Args:
+            out: the model's training output.
+            sample: the ``Sample`` that it saw.
+        """
+        terms = self.head_terms(out, sample)
+        total = sum(terms.values())
+        if out.patches is not None:
+            published = self.cud(out.patches, sample.common, sample.unique1, sample.unique2, sample.target)
+            total = total + self.published * published.pop("total_loss")
+            terms = published | terms
+        return terms | {"total_loss": total}
+
+    def head_terms(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
+        """The head's terms for a synthetic batch."""
+        fused, target = out.fused.float(), sample.target
+        structure = structural_loss(fused, sample.clean1, sample.clean2, self.windows)
+        wanted = shrink_to_base(target, len(out.weights) - 1)
+        if self.exposure_base > 0:
+            wanted = torch.lerp(wanted, wanted_base(out.bases, "exposure"), self.exposure_base)
+        base = (out.base - wanted).abs().mean(dim=(1, 2, 3))
+        dissimilar = ((1 - ssim_map(fused, target)) / 2).clamp(0, 1).mean(dim=(1, 2, 3))
+        truth = (fused - target).abs().mean(dim=(1, 2, 3)) + 0.5 * dissimilar
+        return {
+            "head_structure": self.structure * _held(structure, sample.head),
+            "head_base": self.base * _held(base, sample.head),
+            "head_truth": self.truth * _held(truth, sample.head * sample.truth),
+        }
+
+    def real(self, out: HRDecomposition, x1: Tensor, x2: Tensor, rule: str = "warmer") -> dict[str, Tensor]:
+        """The head's terms for a batch of real pairs, without any truth.
+
+        Args:
+            out: the model's output for the pair.
+            x1, x2: (B, 3, H, W) in [0, 1], infrared first where the rule is "warmer".
+            rule: of the base, see :func:`wanted_base`.
+        """
+        terms = {
+            "real_structure": self.structure * structural_loss(out.fused, x1, x2, self.windows).mean(),
+            "real_base": self.base * F.l1_loss(out.base, wanted_base(out.bases, rule)),
+        }
+        return terms | {"total_loss": sum(terms.values())}
+
+
+def _held(values: Tensor, holds: Tensor) -> Tensor:
+    """Mean over the batch of the values of those samples for which a term holds."""
+    return (values * holds).mean()
