@@ -25,8 +25,8 @@ Task = Literal["IVF", "MEF", "MFF"]
 # The published rule for a run without `datashell`: the first of these words in its name decides.
 _NAME_RULE: tuple[tuple[str, Task], ...] = (
     ("MultiFocusFusion", "MFF"), ("MultiExposureFusion", "MEF"), ("MEF", "MEF"), ("VisibleInfrareFusion", "IVF"))
-_INFRARED_ENDINGS = {"ir", "infrared", "ct"}
-_VISIBLE_ENDINGS = {"vi", "vis", "visible", "mr", "mri"}
+_INFRARED_ENDINGS = {"ir", "infrared", "thermal", "previewdata", "ct"}
+_VISIBLE_ENDINGS = {"vi", "vis", "visible", "rgb", "mr", "mri"}
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,10 @@ def test_flat_folders_group_by_the_word_at_the_end(tmp_path):
     assert names(found) == [("road_01", "road_01_ir.png", "road_01_vi.png"),
                             ("sea", "sea-infrared.png", "sea-visible.png")]
     assert len(found.problems) == 1 and "lost" in found.problems[0]
+    for name in ("FLIR_00002_PreviewData", "FLIR_00002_RGB"):
+        picture(tmp_path / "flir" / f"{name}.png")
+    assert names(find_pairs(options(tmp_path / "flir", datashell="IVF"), "any")) == [
+        ("FLIR_00002", "FLIR_00002_PreviewData.png", "FLIR_00002_RGB.png")]
     picture(tmp_path / "mef" / "room_under.png", 20)
     picture(tmp_path / "mef" / "room_over.png", 220)
     assert names(find_pairs(options(tmp_path / "mef", datashell="MEF"), "any")) == [
