@@ -43,7 +43,7 @@ def structural_map(fused: Tensor, source1: Tensor, source2: Tensor, window: int 
         (B, 1, H - window + 1, W - window + 1), in [0, 2]: 0 where the fused picture shows what is wanted.
     """
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, window, stride=1)
+        return F.avg_pool2d(F.avg_pool2d(x, (window, 1), stride=1), (1, window), stride=1)
 
     means = [mean(x) for x in (source1, source2, fused)]
 
