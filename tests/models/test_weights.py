@@ -132,7 +132,7 @@ def test_code_in_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Trap()}))
     torch.save({"state_dict": {"a": torch.zeros(1)}, "args": Trap()}, tmp_path / "evil2.pth")
     for name in ("evil.pth", "evil2.pth"):
-        with pytest.raises(UserError, match="refused|not a readable"):
+        with pytest.raises(UserError, match=r"refused|not a readable"):
             load_weights(network(), tmp_path / name)
     assert "executed" not in capsys.readouterr().out
 

@@ -1,0 +1,87 @@
+"""From a training checkpoint to weights that are worth passing on.
+
+    python -m models.export experiments/NAME/checkpoints/latest.pt pretrained/NAME.safetensors
+    python -m models.export CHECKPOINT OUT.pth          # published layout and names, for other people's code
+
+The safetensors file holds what inference needs, in half precision, and says which model and keywords it belongs
+to, what it was trained on and by which code. A moving average of the weights is taken where the run kept one.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.registry import MODELS, create_model
+from models.weights import save_weights, to_published
+from option.schema import Options
+from utils.checkpoint import BrokenCheckpoint, read_checkpoint
+from utils.cli import run
+from utils.errors import UserError
+from utils.files import atomic_write
+
+
+def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, object]:
+    """Write the weights of a checkpoint.
+
+    Args:
+        checkpoint: of a training run.
+        out: ``.safetensors`` (ours) or ``.pth`` (published layout).
+        average: take the moving average where there is one.
+
+    Returns:
+        What the file says about itself.
+
+    Raises:
+        UserError: not a whole checkpoint of a training run, or another ending.
+    """
+    try:
+        state = read_checkpoint(checkpoint)
+    except BrokenCheckpoint as error:
+        raise UserError(f"{checkpoint}: {error}; give a checkpoint of a training run") from error
+    options = Options.model_validate(json.loads(state["options"]))
+    model = create_model(options)
+    model.load_state_dict(state["state_dict"])
+    averaged = bool(average and state.get("ema"))
+    if averaged:
+        _take_average(model, state["ema"]["average"])
+    about = {
+        "model": MODELS.get(options.model).__name__, "network": options.network_G.arguments(),
+        "images_seen": state["images"], "steps": state["step"], "epoch": state["epoch"], "averaged": averaged,
+        "version": state["version"], "commit": state["commit"], "options": state["options"],
+        "options_hash": state["options_hash"],
+    }
+    if out.suffix == ".safetensors":
+        save_weights(model, out, metadata=about)
+    elif out.suffix in (".pth", ".pt"):
+        with atomic_write(out) as temporary:
+            torch.save({"state_dict": to_published(model.state_dict()), "epoch": state["epoch"]}, temporary)
+    else:
+        raise UserError(f"{out}: ending {out.suffix!r}; give .safetensors (ours) or .pth (published layout)")
+    return about
+
+
+@torch.no_grad()
+def _take_average(model: nn.Module, average: list[Tensor]) -> None:
+    """Put the average into the weights that were trained (all but ``encoder.norm``, which nothing passes)."""
+    trained = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("encoder.norm.")]
+    for weight, value in zip(trained, average, strict=True):
+        weight.copy_(value)
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.export", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path, help="checkpoint of a training run")
+    parser.add_argument("out", type=Path, help=".safetensors (ours) or .pth (published layout)")
+    parser.add_argument("--last", action="store_true", help="the last weights, even if a moving average was kept")
+    given = parser.parse_args(arguments)
+    about = export(given.checkpoint, given.out, average=not given.last)
+    size = given.out.stat().st_size / 1e6
+    print(f"{given.out}: {about['model']}, {about['images_seen']} images seen, {size:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)
