@@ -36,7 +36,8 @@ class MemoryCache:
         self.source = source
         with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             done = pool.map(self._read, range(len(source)))
-            self.items = list(tqdm(done, f"decode {source.label}", len(source), leave=False, disable=not show))
+            self.items = list(tqdm(done, f"decode {source.label}", len(source), leave=False,
+                                   disable=None if show else True))
 
     def _read(self, index: int) -> Any:
         try:

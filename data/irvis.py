@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from data.caches import DeviceCache, PackedPictures, cached_loader
 from data.images import Picture, ValueRange
 from data.lists import find_list, keep_list, read_list
-from data.loading import OrderedLoader, pad_batch
+from data.loading import OrderedLoader, TensorBatch, pad_batch
 from data.pairs import PairPaths, load_pair, match_stems
 from data.photos import shrink
 from data.registry import DATASETS
@@ -44,7 +44,7 @@ class SmallPair:
 
 
 @dataclass(frozen=True)
-class PairBatch:
+class PairBatch(TensorBatch):
     """Registered pairs of different sizes.
 
     Attributes:
@@ -55,18 +55,6 @@ class PairBatch:
     first: Tensor
     second: Tensor
     sizes: Tensor
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
-        """The batch on another device."""
-        return PairBatch(*(part.to(device, non_blocking=non_blocking)
-                           for part in (self.first, self.second, self.sizes)))
-
-    def pin_memory(self) -> PairBatch:
-        """The batch in page-locked memory."""
-        return PairBatch(*(part.pin_memory() for part in (self.first, self.second, self.sizes)))
 
 
 class PairFolder(Dataset):

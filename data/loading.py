@@ -6,11 +6,12 @@ processes, unreadable files and the caches, is here once for both.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import torch
@@ -18,7 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from utils.errors import UserError
+from utils.prefetch import map_tensors
 from utils.randomness import derive_seed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +208,21 @@ def start_worker(_: int) -> None:
     """One thread a worker; Ctrl-C is the main process's to handle."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class TensorBatch:
+    """A batch that moves as one; a frozen dataclass of tensors whose first dimension is the batch inherits it."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, dataclasses.fields(self)[0].name))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The batch on another device."""
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The batch in page-locked memory."""
+        return map_tensors(self, lambda tensor: tensor.pin_memory())
 
 
 def pad_batch(pictures: list[Tensor]) -> tuple[Tensor, Tensor]:

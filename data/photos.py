@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from data.caches import DeviceCache, PackedPictures, cached_loader
 from data.codecs import decode, jpeg_size, list_pictures, read_bytes
 from data.lists import find_list, keep_list, read_list
-from data.loading import OrderedLoader, pad_batch
+from data.loading import OrderedLoader, TensorBatch, pad_batch
 from data.registry import DATASETS
 from data.synthesis import GREY
 from utils.errors import MissingFileError, UserError
@@ -45,7 +45,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class PhotoBatch:
+class PhotoBatch(TensorBatch):
     """Whole photographs of different sizes.
 
     Attributes:
@@ -57,20 +57,6 @@ class PhotoBatch:
     pixels: Tensor
     sizes: Tensor
     means: Tensor
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PhotoBatch:
-        """The batch on another device."""
-        return PhotoBatch(*(part.to(device, non_blocking=non_blocking) for part in self._parts()))
-
-    def pin_memory(self) -> PhotoBatch:
-        """The batch in page-locked memory."""
-        return PhotoBatch(*(part.pin_memory() for part in self._parts()))
-
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.pixels, self.sizes, self.means
 
 
 class PhotoFolder(Dataset):
