@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import itertools
+import logging
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -19,7 +20,10 @@ from utils.prefetch import Loaded
 from utils.snapshot import Progress, Snapshot
 from utils.timing import Stopwatch
 
+log = logging.getLogger(__name__)
+
 TOTAL = "total_loss"
+_COMPILER = ("torch._dynamo", "torch._inductor")
 
 
 class Task(Protocol):
@@ -73,8 +77,7 @@ class Stepper:
 
     def _wrapped(self, task: nn.Module) -> nn.Module:
         if self._options.compile:
-            torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning
-            task.model.compile()
+            task.model.compile()  # in place, so that the names of its weights stay
         if not is_joined():
             return task
         ids = [self._device.index] if self._device.type == "cuda" else None
@@ -100,12 +103,26 @@ class Stepper:
         Raises:
             TrainingStopped: non-finite numbers (on a CPU; on a GPU :meth:`stop_if_bad` tells later).
         """
-        self._parts.optimizer.zero_grad(set_to_none=True)
         local = sum(loaded.size for loaded in group)
         share = self._sample_share(local)
+        try:
+            terms = self._gradients(group, share, progress.step)
+        except Exception as error:
+            if not (self._options.compile and type(error).__module__.startswith(_COMPILER)):
+                raise
+            log.warning("train.compile: the network cannot be compiled here (%s); it runs as it is", _first_line(error))
+            torch.compiler.set_stance("force_eager")
+            terms = self._gradients(group, share, progress.step)  # with the same draws: each step seeds anew
+        self._update(terms, group[-1].state, local * current_world().size, progress)
+        self.watch.lap("optimiser")
+
+    def _gradients(self, group: list[Loaded], share: Tensor | float, step: int) -> Tensor:
+        """Forward and backward passes of a group; the loss terms' means over its samples, (K,)."""
+        self._parts.optimizer.zero_grad(set_to_none=True)
+        local = sum(loaded.size for loaded in group)
         terms: Tensor | float = 0.0
         for micro, loaded in enumerate(group):
-            self._parts.randomness.begin_step(progress.step, micro)
+            self._parts.randomness.begin_step(step, micro)
             with self._without_exchange(micro < len(group) - 1):
                 with self.autocast():
                     losses = self._module(loaded.batch, self._parts.randomness.generators)
@@ -114,8 +131,7 @@ class Stepper:
                 self.watch.lap("backward")
             self.names = list(losses)
             terms += torch.stack([value.detach().float() for value in losses.values()]) * (loaded.size / local)
-        self._update(terms, group[-1].state, local * current_world().size, progress)
-        self.watch.lap("optimiser")
+        return terms
 
     def _sample_share(self, local: int) -> Tensor | float:
         """Weight of one sample. DDP averages over processes: so the gradient is the mean over all samples, however
@@ -180,3 +196,7 @@ class Stepper:
             step, what = fault
             raise TrainingStopped(f"non-finite {what} at epoch {progress.epoch + 1}, step {step}; this step was not "
                                   "applied; go on with a smaller train.lr or train.max_grad_norm, or train.amp=off")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -167,6 +167,31 @@ def test_what_a_task_calls_frozen_is_in_no_checkpoint(tmp_path):
     assert train_toy(tmp_path, task=task, resume="latest", epoch=2).steps == 2 * STEPS
 
 
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike_and_keeps_its_names(tmp_path):
+    train_toy(tmp_path / "plain", epoch=1, task=ToyTask(noise=False))
+    train_toy(tmp_path / "compiled", epoch=1, compile=True, task=ToyTask(noise=False))
+    for (_, value), (_, expected) in zip(losses(tmp_path / "compiled"), losses(tmp_path / "plain")):
+        assert value == pytest.approx(expected, rel=1e-5)
+    plain, compiled = (CheckpointFolder(tmp_path / name / "checkpoints").load("latest")[0] for name in
+                       ("plain", "compiled"))
+    assert list(plain["state_dict"]) == list(compiled["state_dict"])
+
+
+def test_a_network_that_cannot_be_compiled_trains_as_it_is(tmp_path, monkeypatch, caplog):
+    train_toy(tmp_path / "plain", epoch=1)
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/bin/false"))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    try:
+        with caplog.at_level(logging.WARNING):
+            train_toy(tmp_path / "compiled", epoch=1, compile=True)
+    finally:
+        torch.compiler.set_stance("default")
+        torch.compiler.reset()
+    assert "train.compile: the network cannot be compiled here" in caplog.text
+    assert losses(tmp_path / "compiled") == losses(tmp_path / "plain")
+
+
 def test_an_empty_loader_is_a_users_mistake(tmp_path):
     loader = ToyLoader()
     loader.rows = list
