@@ -1,6 +1,6 @@
 """From photographs to training pairs: crop, jitter, masks and damage, batched on the training device.
 
-METHOD.md, section 2. There is no loop over samples: the same code runs on CPU and GPU, and every random number
+docs/METHOD.md, section 2. There is no loop over samples: the same code runs on CPU and GPU, and every random number
 comes from the generators that are handed in.
 """
 
@@ -225,7 +225,7 @@ def clipped_noise(shape: torch.Size, generator: torch.Generator, device: torch.d
 
 @SCENARIOS.register("noise")
 def noise_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """The published damage: what a mask drops is replaced by noise (METHOD.md, section 2).
+    """The published damage: what a mask drops is replaced by noise (docs/METHOD.md, section 2).
 
     Args:
         x: photographs, (B, 3, S, S) in [0, 1].

@@ -1,6 +1,6 @@
 """DeFusion++: common and unique decomposition with masked feature modelling (arXiv 2410.12274).
 
-The forward pass follows METHOD.md, section 3, row by row; every block that serves both images or both pairs runs
+The forward pass follows docs/METHOD.md, section 3, row by row; every block that serves both images or both pairs runs
 once on a stacked batch.
 """
 
@@ -162,7 +162,7 @@ class DeFusionPP(nn.Module):
         return layers[-1], self.skip_norm1(layers[0]) + self.skip_norm2(layers[1])
 
     def separate(self, f: Tensor, r: Tensor, swapped: bool = False) -> PairTokens:
-        """Common and unique features of the pair (METHOD.md, section 3, rows common, unique2, unique1)."""
+        """Common and unique features of the pair (docs/METHOD.md, section 3, rows common, unique2, unique1)."""
         return PairTokens(
             common=self._common(self.common_cross, f, swapped),
             common_skip=self._common(self.common_skip_cross, r, swapped),

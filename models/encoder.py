@@ -1,4 +1,4 @@
-"""The encoder that both images share: ViT-Tiny/16 that hands out every layer (METHOD.md, section 3)."""
+"""The encoder that both images share: ViT-Tiny/16 that hands out every layer (docs/METHOD.md, section 3)."""
 
 import torch
 from timm.layers import PatchEmbed

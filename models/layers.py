@@ -106,7 +106,7 @@ class SelfAttention(nn.Module):
 
 
 def vit_block(dim: int, num_heads: int, *, eps: float = 1e-5, drop_path: float = 0.0) -> Block:
-    """Pre-norm ViT block: MLP ratio 4, qkv bias, exact GELU; the **B** of the method (METHOD.md, section 3)."""
+    """Pre-norm ViT block: MLP ratio 4, qkv bias, exact GELU; the **B** of the method (docs/METHOD.md, section 3)."""
     return Block(
         dim,
         num_heads,
@@ -118,7 +118,7 @@ def vit_block(dim: int, num_heads: int, *, eps: float = 1e-5, drop_path: float =
 
 
 class CrossBlock(nn.Module):
-    """Post-norm cross-attention block; the **X(a, b)** of the method (METHOD.md, section 3).
+    """Post-norm cross-attention block; the **X(a, b)** of the method (docs/METHOD.md, section 3).
 
     ``y = LN1(b + drop(att))``, ``z = LN2(y + drop(W2 drop(relu(W1 y))))``. The query and the residual come from
     the second argument. Each of query, key and value passes two linear maps in a row, as published; they have no
@@ -258,7 +258,7 @@ def restore_tokens(tokens: Tensor, kept: Tensor, mask_token: Tensor, patches: in
 
 
 def sincos_position_table(dim: int, grid: tuple[int, int], base: int = BASE_GRID) -> Tensor:
-    """Fixed 2-D sine-cosine position table with a zero row for the class token (METHOD.md, section 3).
+    """Fixed 2-D sine-cosine position table with a zero row for the class token (docs/METHOD.md, section 3).
 
     Coordinates of grids larger than ``base`` are scaled into the range that training saw; smaller ones keep their
     step, so that a ``base`` x ``base`` grid gives the published table exactly.

@@ -1,4 +1,4 @@
-"""Training losses of the decomposition (METHOD.md, section 4), as means over the batch."""
+"""Training losses of the decomposition (docs/METHOD.md, section 4), as means over the batch."""
 
 from functools import lru_cache
 

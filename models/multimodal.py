@@ -1,6 +1,6 @@
 """DeFusion++ in stage 2 (MCUD): features of real pairs predict what the MAE teacher of each modality sees.
 
-METHOD.md, section 3. The network is ``DeFusionPP`` with two small predictors; the teachers are no part of it, see
+docs/METHOD.md, section 3. The network is ``DeFusionPP`` with two small predictors; the teachers are no part of it, see
 ``models/teachers.py``.
 """
 
@@ -68,7 +68,7 @@ class DeFusionPPMM(DeFusionPP):
 
 @LOSSES.register("MCUDLoss")
 class MCUDLoss(nn.Module):
-    """L1(predict1, teacher1) + L1(predict2, teacher2) + L1(common12, common21), means (METHOD.md, section 4).
+    """L1(predict1, teacher1) + L1(predict2, teacher2) + L1(common12, common21), means (docs/METHOD.md, section 4).
 
     Args:
         modality: weight of each of the first two terms.

@@ -1,4 +1,4 @@
-"""Weights in and out: our safetensors, the published checkpoints, ViT-Tiny encoders (METHOD.md, section 7).
+"""Weights in and out: our safetensors, the published checkpoints, ViT-Tiny encoders (docs/METHOD.md, section 7).
 
 The published names live here and nowhere else. ``load_weights`` tells by the names in a file which layout it has.
 """

@@ -27,7 +27,7 @@ def test_masks_are_binary_and_leave_no_pixel_out(masks):
 
 
 def test_mask_statistics(masks):
-    """Four standard errors over 2,000 photographs (METHOD.md, section 2)."""
+    """Four standard errors over 2,000 photographs (docs/METHOD.md, section 2)."""
     for mask in masks.unbind(1):
         assert mask.mean().item() == pytest.approx(0.6081, abs=4 * 0.005)
     shared = masks.prod(dim=1)

@@ -1,4 +1,4 @@
-"""Weights, images and draws of the reference numbers, made again by formula (METHOD.md, section 8)."""
+"""Weights, images and draws of the reference numbers, made again by formula (docs/METHOD.md, section 8)."""
 
 import zlib
 from pathlib import Path
