@@ -115,6 +115,10 @@ class MAE(MAEEncoder):
         prediction = self.decoder_pred(self.decoder_norm(self.decoder_blocks(tokens)))[:, 1:]
         return MaskedPrediction(prediction, torch.ones_like(noise).scatter(1, kept, 0.0))
 
+    def decompose(self, x1: Tensor, x2: Tensor) -> None:
+        """Not for fusing; says so where a fusion network is expected."""
+        raise UserError("model: MAE reconstructs pictures of one modality and fuses nothing; give DeFusionPP")
+
     def normalise(self, x: Tensor) -> Tensor:
         """Images in [0, 1] as the encoder takes them."""
         return (x - self.mean) / self.std

@@ -111,6 +111,11 @@ def test_an_unknown_size_names_the_known_ones():
         MAE(size="huge")
 
 
+def test_it_says_that_it_fuses_nothing(mae, pictures):
+    with pytest.raises(UserError, match="fuses nothing; give DeFusionPP"):
+        mae.decompose(pictures, pictures)
+
+
 def encoder_state(model: MAE) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items()
             if not name.startswith(("decoder_", "mask_token"))}
