@@ -7,6 +7,7 @@ Shape letters: B pairs, l level of the pyramid (0 the finest), C channels.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class CorrectionNetwork(nn.Module):
         self.down = nn.ModuleList(ResidualBlock(wide) for wide in widths)
         self.whole = nn.Linear(widths[-1], widths[-1])
         self.wide = ResidualBlock(widths[-1], dilation=2)
-        self.carry = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in zip(widths, widths[1:]))
+        self.carry = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(ResidualBlock(wide) for wide in widths[:-1])
         # Answers for the bands 0 .. L - 1 (0 and 1 from the same features) and for the base; they start at zero.
         self.answers = nn.ModuleList(nn.Conv2d(wide, 1, 1) for wide in (widths[0], *widths[:-1], widths[-1]))

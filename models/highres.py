@@ -10,7 +10,9 @@ pyramid,
 
 with local energies E (`models/pyramid.py`), learned gains g_l and e, and corrections by `CorrectionNetwork` from
 both pictures and the transformer's tokens. Corrections and e start at zero, g_l at 8: the untrained head *is*
-``SaliencePyramid``. (Ours: not part of the published method, whose losses the transformer keeps.)
+``SaliencePyramid``. Bands of two pictures can add up to more than either shows (halos, clipped edges): what
+leaves the range of the two pixels is bent back, at most ``overshoot`` stays outside. (Ours: not part of the
+published method, whose losses the transformer keeps.)
 
 Large pictures. ``decompose`` takes a pair of any size. When the transformer should see windows only:
 
@@ -71,6 +73,7 @@ class DeFusionPPHR(DeFusionPP):
         widths: channels of the correction network at the levels 1 .. ``levels``.
         token_channels: channels to which an image's tokens are projected for the head.
         bound: largest correction of a logit.
+        overshoot: how far a pixel may leave the range of the two source pixels; None: as far as the bands take it.
         **transformer: keywords of ``DeFusionPP``.
     """
 
@@ -78,9 +81,10 @@ class DeFusionPPHR(DeFusionPP):
 
     def __init__(self, *, use_tokens: bool = True, levels: int = pyramid.LEVELS, window: int = pyramid.WINDOW,
                  widths: Sequence[int] = (16, 24, 32, 48, 48), token_channels: int = 12, bound: float = 3.0,
-                 **transformer) -> None:
+                 overshoot: float | None = 0.1, **transformer) -> None:
         super().__init__(**transformer)
         self.use_tokens, self.levels, self.window = use_tokens, levels, window
+        self.overshoot = overshoot
         self.whole_image = not use_tokens
         dim = self.common_head.in_features
         # Of each image its tokens and its decoded unique part; of the pair common and fused, tokens and decoded.
@@ -148,7 +152,7 @@ class DeFusionPPHR(DeFusionPP):
         """
         if (maps is not None) != self.use_tokens:
             raise ValueError(f"DeFusionPPHR.fuse: use_tokens={self.use_tokens}, but maps are "
-                             f"{'missing' if maps is None else 'given'}; call context for them exactly if they are used")
+                             f"{'missing' if maps is None else 'given'}; get them from context exactly if so")
         with torch.autocast(x1.device.type, enabled=False):
             *bands, bases = pyramid.build_pyramids((x1.float(), x2.float()), self.levels)
             energies = [pyramid.band_energy(band, self.window).log() for band in bands]
@@ -167,6 +171,8 @@ class DeFusionPPHR(DeFusionPP):
              energies: list[Tensor]) -> HRDecomposition:
         mixed = [torch.lerp(pair[1], pair[0], weight) for pair, weight in zip([*bands, bases], weights)]
         fused = pyramid.collapse_pyramid(mixed)
+        if self.overshoot is not None:
+            fused = _bend_back(fused, torch.minimum(x1, x2), torch.maximum(x1, x2), self.overshoot)
         with torch.no_grad():
             whole = _overall_weight(weights, energies)
             unique1, unique2 = (2 * whole - 1).clamp(min=0) * x1, (1 - 2 * whole).clamp(min=0) * x2
@@ -204,6 +210,12 @@ class DeFusionPPHR(DeFusionPP):
         """Maps from the perspective of each image, (2, B, K, h, w): its own, the other's, the pair's."""
         first, second, shared = maps.split(self.map_sizes, dim=1)
         return torch.stack([maps, torch.cat([second, first, shared], dim=1)])
+
+
+def _bend_back(x: Tensor, low: Tensor, high: Tensor, limit: float) -> Tensor:
+    """Values outside of [low, high] brought to within ``limit`` of it, smoothly and with a gradient everywhere."""
+    inside = torch.minimum(torch.maximum(x, low), high)
+    return inside + limit * torch.tanh((x - inside) / limit)
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:

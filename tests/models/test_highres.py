@@ -1,0 +1,191 @@
+"""The head starts as the salience pyramid, is symmetric, bounded, without a grid, and learns with finite gradients."""
+
+import pytest
+import torch
+
+from data.registry import SCENARIOS
+from models.baselines import SaliencePyramid
+from models.corrections import CorrectionNetwork
+from models.fuser import Fuser
+from models.highres import DeFusionPPHR
+from models.registry import MODELS
+from models.structural import HRLoss
+
+SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 3, "last_heads": 3, "decoder_heads": 4}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def picture(height: int = 96, width: int = 128, seed: int = 0, batch: int = 1) -> torch.Tensor:
+    """Texture over a ramp, in [0, 1]."""
+    noise = torch.rand(batch, 3, height, width, generator=generator(seed))
+    ramp = torch.linspace(0, 1, width).view(1, 1, 1, -1)
+    return (0.4 * noise + 0.6 * ramp.roll(37 * seed, dims=-1)).clamp(0, 1)
+
+
+def build(trained: bool = True, **keywords) -> DeFusionPPHR:
+    """A small model in inference mode; ``trained``: with answers far from zero."""
+    torch.manual_seed(0)
+    model = DeFusionPPHR(**SMALL, **keywords).eval()
+    if trained:
+        for answer in model.corrections.answers:
+            torch.nn.init.normal_(answer.weight, std=0.5)
+        with torch.no_grad():
+            model.exposure_gain.fill_(0.7)
+            model.log_gain.add_(0.3)
+    return model
+
+
+@pytest.mark.parametrize("use_tokens", (True, False))
+@pytest.mark.parametrize("size", ((96, 128), (67, 45), (16, 16)))
+def test_untrained_head_is_the_salience_pyramid(use_tokens, size):
+    a, b = picture(*size, seed=1), picture(*size, seed=2)
+    want = SaliencePyramid().decompose(a, b).fused
+    with torch.inference_mode():
+        got = build(trained=False, use_tokens=use_tokens, overshoot=None).decompose(a, b).fused
+    assert (got - want).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("use_tokens", (True, False))
+def test_order_of_the_pair_has_no_say(use_tokens):
+    model, a, b = build(use_tokens=use_tokens), picture(seed=1), picture(seed=2)
+    with torch.inference_mode():
+        one, two = model.decompose(a, b), model.decompose(b, a)
+    assert (one.fused - two.fused).abs().max() < 1e-5
+    assert (one.unique1 - two.unique2).abs().max() < 1e-5 and (one.common - two.common).abs().max() < 1e-5
+    assert (one.fused - SaliencePyramid().decompose(a, b).fused).abs().max() > 0.01  # it does correct
+
+
+def test_equal_pictures_come_back():
+    a = picture(seed=3)
+    with torch.inference_mode():
+        assert (build().decompose(a, a).fused - a).abs().max() < 1e-5
+
+
+def test_tokens_change_the_result_only_if_they_are_used():
+    a, b = picture(seed=1), picture(seed=2)
+    for use_tokens in (True, False):
+        model = build(use_tokens=use_tokens)
+        with torch.inference_mode():
+            before = model.decompose(a, b).fused
+            for block in model.encoder.blocks:
+                block.mlp.fc2.weight.mul_(3)
+            changed = (model.decompose(a, b).fused - before).abs().max() > 1e-6
+        assert changed == use_tokens
+
+
+def test_corrections_are_bounded():
+    network = CorrectionNetwork(map_channels=5, bound=2.0)
+    for answer in network.answers:
+        torch.nn.init.normal_(answer.weight, std=50)
+    sizes = [(64, 80), (32, 40), (16, 20), (8, 10), (4, 5), (2, 3)]
+    energies = [torch.randn(2, 1, 1, *size) - 4 for size in sizes[:-1]]
+    greys = [torch.rand(2, 1, 1, *size) for size in sizes]
+    corrections = network(energies, greys, torch.randn(2, 1, 5, *sizes[2]))
+    assert [tuple(c.shape[-2:]) for c in corrections] == sizes
+    assert all(c.abs().max() <= 2.0 for c in corrections)
+    assert max(c.abs().max() for c in corrections) > 1.9
+
+
+def test_overshoot_is_bounded_and_otherwise_nothing_changes():
+    """No pixel leaves the range of the two source pixels by more than 0.1, hard crossing edges included."""
+    a = torch.zeros(1, 3, 96, 96)
+    a[..., 48:] = 1
+    b = 1 - a.transpose(-1, -2)
+    for first, second in ((a, b), (picture(seed=1), picture(seed=2))):
+        low, high = torch.minimum(first, second), torch.maximum(first, second)
+        with torch.inference_mode():
+            fused, free = (build(overshoot=limit).decompose(first, second).fused for limit in (0.1, None))
+        assert (low - fused).max() < 0.1 + 1e-6 and (fused - high).max() < 0.1 + 1e-6
+        within = (free >= low) & (free <= high)
+        assert within.any() and torch.equal(fused[within], free[within])
+
+
+@pytest.mark.parametrize("period", (16, 224))
+def test_no_grid_on_flat_fields_and_ramps(period):
+    """Between a flat field and a ramp the mix may vary slowly, but nothing repeats with the patches or windows."""
+    height, width = 3 * 96, 480
+    ramp = torch.linspace(0.3, 0.5, width).view(1, 1, 1, -1).expand(1, 3, height, -1).contiguous()
+    flat = torch.full_like(ramp, 0.45)
+    fuser = Fuser(build(), device="cpu", amp="off")
+    fused = fuser(flat[0], ramp[0], components=False).fused.mean(dim=0)
+    smooth = torch.nn.functional.avg_pool2d(fused[None, None], 33, stride=1)[0, 0]
+    inside = fused[16:-16, 16:-16] - smooth
+    columns = inside.mean(dim=0)
+    folded = torch.stack([columns[i::16].mean() for i in range(16)]) if period == 16 else columns
+    assert folded.abs().max() < 2 / 255 / 2
+    assert inside.abs().max() < 2 / 255
+
+
+def test_windows_and_whole_picture_share_one_fusion():
+    """Maps from windows, blended, then one pyramid: near the result with the transformer on the whole picture."""
+    model, a, b = build(), picture(160, 300, seed=1), picture(160, 300, seed=2)
+    fused = Fuser(model, device="cpu", amp="off")(a[0], b[0], components=False).fused
+    with torch.inference_mode():
+        whole = model.decompose(a, b).fused[0].clamp(0, 1)
+    assert fused.shape == whole.shape and (fused - whole).abs().mean() < 0.02
+
+
+def test_context_and_fuse_are_decompose():
+    model, a, b = build(), picture(seed=1), picture(seed=2)
+    with torch.inference_mode():
+        maps = model.context(a, b)
+        assert maps.shape == (1, model.map_channels, 96 // 4, 128 // 4)
+        assert torch.equal(model.fuse(a, b, maps).fused, model.decompose(a, b).fused)
+
+
+def test_maps_are_asked_for_exactly_if_they_are_used():
+    a, b = picture(seed=1), picture(seed=2)
+    with pytest.raises(ValueError, match="missing"):
+        build().fuse(a, b)
+    with pytest.raises(ValueError, match="use_tokens=False"):
+        build(use_tokens=False).context(a, b)
+    with pytest.raises(ValueError, match="widths"):
+        CorrectionNetwork(levels=4)
+
+
+def test_components_add_up_to_the_plain_mix():
+    a, b = picture(seed=1), picture(seed=2)
+    with torch.inference_mode():
+        out = build().decompose(a, b, patches=True)
+    total = out.common + out.unique1 + out.unique2
+    assert total.min() > -1e-5 and (total - torch.maximum(a, b)).max() < 1e-5
+    assert (torch.minimum(a, b) - total).max() < 1e-5
+    assert torch.minimum(out.unique1, out.unique2).abs().max() < 1e-6
+    assert out.patches.fused.shape == a.shape and len(out.weights) == 6
+
+
+@pytest.mark.parametrize("use_tokens", (True, False))
+def test_every_trained_weight_gets_a_finite_gradient(use_tokens):
+    torch.manual_seed(0)
+    model = build(use_tokens=use_tokens).train()
+    model.encoder.norm.requires_grad_(False)
+    sample = SCENARIOS.get("focus")(picture(64, 64, seed=1, batch=2), generator())
+    out = model(sample.x1, sample.x2, torch.rand(2, 16), True)
+    HRLoss()(out, sample)["total_loss"].backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+        assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
+    assert model.corrections.enter[0].weight.grad.abs().sum() > 0
+    if use_tokens:
+        assert model.unique_map[1].weight.grad.abs().sum() > 0
+
+
+def test_identical_and_constant_pictures_have_finite_gradients():
+    model = build().train()
+    model.encoder.norm.requires_grad_(False)
+    flat = torch.full((2, 3, 64, 64), 0.5)
+    for name in ("focus", "exposure", "thermal"):
+        model.zero_grad()
+        sample = SCENARIOS.get(name)(flat, generator())
+        HRLoss()(model(sample.x1, sample.x2, torch.rand(2, 16)), sample)["total_loss"].backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_registered_with_keywords():
+    model = MODELS.create("DeFusionPPHR", use_tokens=False, window=3, bound=4.0, embed_dim=48, depth=1, num_heads=3,
+                          last_heads=3, decoder_heads=4)
+    assert model.whole_image and model.corrections.bound == 4.0
+    assert not any(p.requires_grad for p in model.encoder.parameters())

@@ -1,0 +1,189 @@
+"""The structural loss equals its definition window by window; terms hold only where a sample says so."""
+
+from dataclasses import replace
+from math import pi, tan
+
+import numpy as np
+import pytest
+import torch
+
+from data.registry import SCENARIOS
+from data.synthesis import Sample
+from models.highres import DeFusionPPHR
+from models.registry import LOSSES
+from models.structural import HRLoss, luma, structural_loss, structural_map, wanted_base
+
+SMALL = {"embed_dim": 48, "depth": 1, "num_heads": 3, "last_heads": 3, "decoder_heads": 4}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(count: int, side: int = 20, seed: int = 0, channels: int = 1) -> list[torch.Tensor]:
+    return list(torch.rand(count, 2, channels, side, side, generator=generator(seed)))
+
+
+def slow_loss(f: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> float:
+    """One window by the definition (Ma et al. 2015, without luminance), vectors written out."""
+    f, x1, x2 = (v.ravel() - v.mean() for v in (f, x1, x2))
+    size = np.sqrt(f.size)
+    c1, c2 = np.linalg.norm(x1) / size, np.linalg.norm(x2) / size
+    agreement = np.linalg.norm(x1 + x2) / size / (c1 + c2)
+    p = min(tan(pi * min(agreement, 1 - 1e-9) / 2), 10.0)
+    largest = max(c1, c2)
+    direction = (c1 / largest) ** p * x1 / c1 + (c2 / largest) ** p * x2 / c2
+    wanted = largest * direction / (np.linalg.norm(direction) / size)
+    return 1 - (2 * (wanted @ f) / f.size + 9e-4) / (largest**2 + f @ f / f.size + 9e-4)
+
+
+@pytest.mark.parametrize("window", (5, 9))
+def test_map_equals_the_definition(window):
+    f, x1, x2 = (image.double() for image in images(3))
+    got = structural_map(f, x1, x2, window)
+    assert got.shape == (2, 1, 21 - window, 21 - window)
+    for row, column in ((0, 0), (4, 7), (11, 3)):
+        parts = [image[1, 0, row:row + window, column:column + window].numpy() for image in (f, x1, x2)]
+        assert got[1, 0, row, column].item() == pytest.approx(slow_loss(*parts), abs=1e-6)
+
+
+def test_zero_for_equal_pictures_and_for_the_only_one_with_structure():
+    x, _ = images(2)
+    flat = torch.full_like(x, 0.4)
+    assert structural_map(x, x, x).abs().max() < 1e-4
+    assert structural_map(x, x, flat).abs().max() < 1e-3
+    assert structural_map(x + 0.2, x, flat).abs().max() < 1e-3  # brightness has no say
+    assert structural_map(flat, x, flat).min() > 0.9
+
+
+def test_the_stronger_source_is_wanted_and_the_order_has_no_say():
+    x, _, f = images(3, seed=2)
+    weak = 0.5 + 0.1 * (x - 0.5)
+    assert structural_map(x, x, weak).mean() < structural_map(weak, x, weak).mean()
+    one, two = structural_map(f, x, weak), structural_map(f, weak, x)
+    assert torch.allclose(one, two, atol=1e-6)
+
+
+def test_gradient_is_right_and_flows_to_the_fused_picture_alone():
+    f, x1, x2 = (image[:, :, :9, :9].double() for image in images(3, seed=4))
+    f.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda fused: structural_map(fused, x1, x2, 5), (f,), atol=1e-4)
+    x1.requires_grad_(True)
+    structural_map(f, x1, x2, 5).sum().backward()
+    assert f.grad.abs().sum() > 0
+
+
+def test_gradient_is_finite_without_any_structure():
+    flat = torch.full((1, 3, 20, 20), 0.5, requires_grad=True)
+    structural_loss(flat, flat.detach(), flat.detach(), (5, 9, 17)).sum().backward()
+    assert flat.grad.isfinite().all()
+
+
+def test_windows_are_averaged():
+    f, x1, x2 = images(3, channels=3)
+    both = structural_loss(f, x1, x2, (5, 9))
+    assert torch.allclose(both, (structural_loss(f, x1, x2, (5,)) + structural_loss(f, x1, x2, (9,))) / 2)
+
+
+def test_fitting_a_picture_to_it_finds_the_sharper_source():
+    """A few steps of descent from the average of a pair go to the one that has structure."""
+    x, _ = images(2, 24, seed=6, channels=3)
+    weak = 0.5 + 0.2 * (x - 0.5)
+    f = ((x + weak) / 2).requires_grad_(True)
+    optimizer = torch.optim.Adam([f], lr=0.01)
+    first = structural_loss(f, x, weak).sum().item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = structural_loss(f, x, weak).sum()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1 * first
+    assert luma(f).std() > 0.9 * luma(x).std()
+
+
+def test_wanted_base_rules():
+    dark, bright = torch.full((1, 3, 2, 2), 0.1), torch.full((1, 3, 2, 2), 0.6)
+    assert wanted_base(torch.stack([dark, bright]), "exposure").mean() > 0.5
+    assert wanted_base(torch.stack([dark, bright]), "average").mean().item() == pytest.approx(0.35)
+    # Warm and brighter: most of the infrared's brightness; cold: nearly the visible one.
+    assert wanted_base(torch.stack([bright, dark]), "warmer").mean() > 0.45
+    assert wanted_base(torch.stack([dark, bright]), "warmer").mean() > 0.55
+
+
+@pytest.fixture(scope="module")
+def model() -> DeFusionPPHR:
+    torch.manual_seed(0)
+    model = DeFusionPPHR(**SMALL).train()
+    model.encoder.norm.requires_grad_(False)
+    for answer in model.corrections.answers:
+        torch.nn.init.normal_(answer.weight, std=0.3)
+    return model
+
+
+def losses(model: DeFusionPPHR, sample: Sample, **keywords) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    torch.manual_seed(1)
+    terms = HRLoss(**keywords)(model(sample.x1, sample.x2, torch.full((sample.x1.shape[0], 16), 0.5)), sample)
+    terms["total_loss"].backward()
+    return terms
+
+
+def test_noise_teaches_the_decomposition_and_not_the_head(model):
+    x = torch.rand(3, 3, 64, 64, generator=generator())
+    terms = losses(model, SCENARIOS.get("noise")(x, generator()))
+    assert all(terms[name] == 0 for name in ("head_structure", "head_base", "head_truth"))
+    assert terms["self_supervised_fusion_mix"] > 0
+    assert all(p.grad.abs().max() == 0 for p in model.corrections.parameters())
+    assert model.log_gain.grad.abs().max() == 0
+    assert model.common_head.weight.grad.abs().max() > 0
+
+
+def test_the_head_never_moves_the_pixel_heads(model):
+    x = torch.rand(2, 3, 64, 64, generator=generator())
+    losses(model, SCENARIOS.get("focus")(x, generator()), published=0.0)
+    assert model.common_head.weight.grad.abs().max() == 0 and model.fuse_head.weight.grad.abs().max() == 0
+    assert model.encoder.blocks[0].attn.qkv.weight.grad.abs().max() > 0
+
+
+def test_truth_in_focus_only(model):
+    x = torch.rand(3, 3, 64, 64, generator=generator())
+    assert losses(model, SCENARIOS.get("focus")(x, generator()))["head_truth"] > 0
+    for name in ("exposure", "contrast", "thermal"):
+        terms = losses(model, SCENARIOS.get(name)(x, generator()))
+        assert terms["head_truth"] == 0 and terms["head_structure"] > 0 and terms["head_base"] > 0
+
+
+def test_a_sample_weighs_the_same_beside_noise(model):
+    x = torch.rand(4, 3, 64, 64, generator=generator())
+    sample = SCENARIOS.get("contrast")(x, generator())
+    all_on = losses(model, sample)["head_base"]
+    half = replace(sample, head=torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    other = replace(sample, head=torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    parts = losses(model, half)["head_base"] + losses(model, other)["head_base"]
+    assert torch.allclose(all_on, parts, rtol=1e-5)
+
+
+def test_structure_is_asked_from_the_pair_before_noise_and_glare(model):
+    x = torch.rand(2, 3, 64, 64, generator=generator())
+    sample = SCENARIOS.get("sensor")(x, generator())
+    dirty = replace(sample, clean1=sample.x1, clean2=sample.x2)
+    model.eval()
+    with torch.no_grad():
+        out = model.decompose(sample.x1, sample.x2)
+        clean, noisy = (HRLoss().head_terms(out, s)["head_structure"] for s in (sample, dirty))
+    model.train()
+    assert clean != noisy
+
+
+def test_total_is_the_sum_and_real_pairs_need_no_truth(model):
+    x = torch.rand(2, 3, 64, 64, generator=generator())
+    terms = losses(model, SCENARIOS.get("focus")(x, generator()))
+    assert terms.pop("total_loss").item() == pytest.approx(sum(term.item() for term in terms.values()), rel=1e-5)
+    real = HRLoss().real(model.decompose(x, x.flip(0)), x, x.flip(0))
+    assert real["total_loss"].isfinite() and real["real_structure"] > 0
+
+
+def test_registered_and_checked():
+    assert isinstance(LOSSES.create("HRLoss", windows=[9]), HRLoss)
+    with pytest.raises(ValueError, match="odd"):
+        HRLoss(windows=(4,))
