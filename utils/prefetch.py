@@ -27,7 +27,10 @@ class Loader(Protocol):
         """Starts epoch ``epoch`` (from 0) at its first batch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and position after the batch that was handed out last; plain values."""
+        """Epoch and position after the batch that was handed out last; plain values.
+
+        The main process's state is what is saved, and every process goes on from it.
+        """
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved position."""
