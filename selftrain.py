@@ -16,9 +16,11 @@ from data.registry import DATASETS
 from data.synthesis import Synthesizer
 from metrics import compute
 from models.fuser import Fuser
+from models.highres import DeFusionPPHR
 from models.mae import MAE
 from models.registry import LOSSES, create_model
 from models.tasks import CUDTask, MAETask
+from models.tasks_hr import HRTask
 from models.weights import load_weights
 from option.load import options_from_command_line
 from option.schema import Options
@@ -34,7 +36,8 @@ def build_task(options: Options) -> nn.Module:
     model, size = create_model(options), options.dataset.train.image_size
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load)
-    task, prepare, loss = CUDTask, Synthesizer(size, options.synthesis.scenarios), "CUDLoss"
+    task, loss = (HRTask, "HRLoss") if isinstance(model, DeFusionPPHR) else (CUDTask, "CUDLoss")
+    prepare = Synthesizer(size, options.synthesis.scenarios)
     if isinstance(model, MAE):
         task, prepare, loss = MAETask, FlippedCrop(size), "MAELoss"
     return task(model, prepare, LOSSES.create(options.train.loss or loss, **options.train.loss_arguments))
