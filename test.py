@@ -12,12 +12,13 @@ from data.results import ResultFolder
 from metrics.evaluate import Scorer
 from metrics.recording import record_scores
 from models.fuser import Fuser
-from option.load import options_from_command_line, options_hash
+from option.load import options_from_command_line
 from utils.cli import run
 from utils.distributed import joined
+from utils.errors import UserError
 from utils.fusing import fuse_all
-from utils.logging import set_up_logging
-from utils.version import VERSION, commit
+from utils.logging import log_notes, set_up_logging
+from utils.version import provenance_of
 
 TITLES = {"IVF": ("infrared", "visible"), "MEF": ("over", "under"), "MFF": ("near", "far")}
 
@@ -29,27 +30,28 @@ def main(arguments: list[str]) -> None:
     fuser = Fuser.from_options(options)
     with joined(fuser.device) as world:
         set_up_logging(world=world)
+        log_notes(options)
         found = find_pairs(data, options.name)
-        for line in [*options.notes(), *found.problems]:
+        for line in found.problems:
             logging.getLogger("test").warning("%s", line)
-        results = ResultFolder(options.path.results_root, options.name, components=save.components,
-                               inputs=save.inputs, contact_sheet=save.contact_sheet, titles=TITLES[found.task],
-                               world=world)
-        with Scorer(options.metrics, workers=int(options.metrics != "none")) as scorer, results:
+        with Scorer(options.metrics, workers=int(options.metrics != "none")) as scorer, ResultFolder(
+                options.path.results_root, options.name, components=save.components, inputs=save.inputs,
+                contact_sheet=save.contact_sheet, titles=TITLES[found.task], world=world) as results:
             def keep(pair, fusion) -> None:
                 first, second = pair.first.pixels, pair.second.pixels
                 results.add(pair.stem, fusion, first, second)
                 scorer.submit(pair.stem, first, second, fusion.fused, fusion.seconds)
 
-            fuse_all(found.pairs[world.rank :: world.size],
-                     load=lambda paths: load_pair(paths, data.ir_range, found.task),
-                     fuse=lambda pair: fuser(pair.first, pair.second, task=found.task, components=save.components),
-                     keep=keep, readers=data.workers, silent=not world.main)
+            failures = fuse_all(
+                found.pairs[world.rank :: world.size], keep=keep, readers=data.workers, silent=not world.main,
+                load=lambda paths: load_pair(paths, data.ir_range, found.task),
+                fuse=lambda pair: fuser(pair.first, pair.second, task=found.task, components=save.components))
             scores = scorer.collect()
-        provenance = {"version": VERSION, "commit": commit(), "model": options.model, "weights": fuser.checksum,
-                      "options": options_hash(options), "color": options.color or "by task",
-                      "device": str(fuser.device)}
+        provenance = provenance_of(options, weights=fuser.checksum, device=str(fuser.device))
         print(record_scores(scores, found.pairs, results.folder, provenance, report=save.report), end="")
+        if failures:
+            raise UserError(f"{len(failures)} of {len(found.pairs)} pairs could not be fused (named above); "
+                            f"the others are in {results.folder}")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ class Fuser:
         needed = getattr(MODELS.get(options.model, where=options.at("model")), "needs_weights", True)
         if needed and not path:
             raise UserError(f"{options.at('path.resume_state')}: {options.model} needs weights; give a file, "
-                            f"such as {default_weights()}")
+                            "such as one of pretrained/")
         about = read_metadata(path) if needed and Path(path).is_file() else {}
         model = create_model(options, **json.loads(about.get("network", "{}")))
         if needed:

@@ -186,10 +186,11 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
                         f"{some_names(report.unknown)}; set path.strict_load=false to leave them out")
     for name in report.loaded:
         own[name].copy_(state[name])
-    for kind, names in (("lacks (training only, stays as initialised)", report.missing),
-                        ("left out, unknown to the network", report.unknown)):
-        if names and layout != "encoder":
-            logger.info("%s: %s: %s", path, kind, some_names(names))
+    if layout != "encoder":
+        if report.missing:  # what inference does not need: no news to those who fuse
+            logger.debug("%s: lacks, stays as initialised: %s", path, some_names(report.missing))
+        if report.unknown:
+            logger.warning("%s: left out, unknown to the network: %s", path, some_names(report.unknown))
     return report
 
 

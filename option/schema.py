@@ -141,10 +141,9 @@ class Options(Section):
             raise OptionError(f"{self.at(key)}: missing; this script needs it")
         return value
 
-    def notes(self) -> list[str]:
-        """One line for each given key that is accepted from published files and has no effect."""
-        return [f"{self.at(key)}: accepted from published option files, has no effect"
-                for key in _without_effect(self)]
+    def without_effect(self) -> list[str]:
+        """The given keys that are accepted from published files and have no effect."""
+        return _without_effect(self)
 
 
 def _without_effect(section: Section, prefix: str = "") -> list[str]:

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Tests are many small networks: threads that wait for each other cost more than they bring. Before torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent

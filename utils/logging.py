@@ -60,10 +60,16 @@ def log_start(options: Options, device: torch.device, world: World) -> None:
     log.info("DeFusion++ %s, commit %s, PyTorch %s", VERSION, commit(), torch.__version__)
     log.info("device %s (%s), %d threads, %d process(es), restart %d, seed %d", device, name,
              torch.get_num_threads(), world.size, world.restarts, options.train.manual_seed)
-    for note in options.notes():
-        log.info(note)
+    log_notes(options)
     text = yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     log.info("options %s:\n%s", options_hash(options), text.rstrip())
+
+
+def log_notes(options: Options) -> None:
+    """Names, in one line, the given keys that have no effect."""
+    keys = options.without_effect()
+    if keys:
+        log.info("accepted from published option files, without effect: %s", ", ".join(keys))
 
 
 def processor_name() -> str:

@@ -4,6 +4,9 @@ import functools
 import subprocess
 from pathlib import Path
 
+from option.load import options_hash
+from option.schema import Options
+
 VERSION = "0.1.0"
 
 
@@ -22,3 +25,15 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return head + ("+" if changed else "")
+
+
+def provenance_of(options: Options, *, weights: str | None, device: str) -> dict[str, str | None]:
+    """How a run's numbers were made, to be written beside them.
+
+    Args:
+        options: of the run.
+        weights: checksum of the weight file; None for a model without weights.
+        device: where the model ran.
+    """
+    return {"version": VERSION, "commit": commit(), "model": options.model, "weights": weights,
+            "options": options_hash(options), "color": options.color or "by task", "device": device}

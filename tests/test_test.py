@@ -1,0 +1,141 @@
+"""`test.py` from the command line: what it leaves behind, what it says to mistakes, one process or two."""
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models.defusion import DeFusionPP
+from models.weights import save_weights
+from option.load import OptionError
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}
+FILES = ("recover", "common", "upper", "lower", "over", "under")
+
+
+def picture(path: Path, shape: tuple[int, ...] = (70, 90, 3), dtype: type = np.uint8, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    assert cv2.imwrite(str(path), cv2.blur(noise, (5, 5)))
+
+
+@pytest.fixture
+def road(tmp_path) -> Path:
+    """Three infrared/visible pairs, one of them with 16-bit infrared."""
+    for seed, stem in enumerate(("a", "b", "c")):
+        picture(tmp_path / f"set/ir/{stem}.png", (70, 90), np.uint16 if stem == "c" else np.uint8, seed)
+        picture(tmp_path / f"set/vi/{stem}.jpg", seed=seed + 10)
+    torch.manual_seed(0)
+    save_weights(DeFusionPP(**SMALL), tmp_path / "small.safetensors", metadata={"network": SMALL})
+    return tmp_path
+
+
+def arguments(folder: Path, *settings: str) -> list[str]:
+    given = ("name=run", f"dataset.test.dataroot={folder / 'set'}", "dataset.test.infrare_name=ir",
+             "dataset.test.visible_name=vi", f"path.resume_state={folder / 'small.safetensors'}",
+             f"path.results_root={folder / 'results'}", *settings)
+    return ["-opt", str(ROOT / "option/test/IVF_TransformerTest_Dataset.yaml"), "--device", "cpu",
+            *(part for setting in given for part in ("--set", setting))]
+
+
+def start(folder: Path, *settings: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """The script as a user starts it."""
+    command = [sys.executable, *launcher, "test.py", *arguments(folder, *settings)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+@pytest.fixture(scope="module")
+def main():
+    """The script's main function: the same without a new interpreter (the name `test` is the library's)."""
+    spec = importlib.util.spec_from_file_location("fusing_script", ROOT / "test.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.main
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+
+
+def test_a_run_leaves_pictures_tables_sheet_and_report(road, main, capsys):
+    main(arguments(road, "save.report=true", "metrics=EN,SSIM"))
+    results = road / "results/run"
+    names = {f"{stem}_{part}.png" for stem in "abc" for part in FILES}
+    assert {path.name for path in (results / "test_images").iterdir()} == names
+    assert {"summary.csv", "metrics.csv", "metrics.json", "contact_sheet.png", "report.html", "report.md"} <= {
+        path.name for path in results.iterdir()}
+    deep = cv2.imread(str(results / "test_images/c_recover.png"), cv2.IMREAD_UNCHANGED)
+    assert deep.dtype == np.uint16 and deep.shape == (70, 90, 3)
+    record = json.loads((results / "metrics.json").read_text())
+    assert set(record["mean"]) == {"EN", "SSIM"} and len(record["pairs"]) == 3
+    assert "EN" in (told := capsys.readouterr().out) and "±" in told
+    assert [row["stem"] for row in rows(results / "summary.csv")] == ["a", "b", "c"]
+    main(arguments(road, "metrics=none", "save.components=false", "save.inputs=false", "save.contact_sheet=false"))
+    assert list((road / "results").glob("run_archived_*"))
+    assert {path.name for path in (results / "test_images").iterdir()} == {f"{stem}_recover.png" for stem in "abc"}
+
+
+def test_a_baseline_needs_no_weights(road, main):
+    main(arguments(road, "model=LaplacianPyramid", "path.resume_state=null", "metrics=none"))
+    assert len(rows(road / "results/run/summary.csv")) == 3
+
+
+def test_two_processes_share_the_pairs_and_write_one_record(road, main):
+    main(arguments(road, "name=alone", "metrics=EN,SSIM"))
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    shared = start(road, "name=shared", "metrics=EN,SSIM", launcher=launcher)
+    assert shared.returncode == 0, shared.stderr
+    one, two = (json.loads((road / f"results/{name}/metrics.json").read_text()) for name in ("alone", "shared"))
+    assert {stem: pair["scores"] for stem, pair in one["pairs"].items()} == {
+        stem: pair["scores"] for stem, pair in two["pairs"].items()}
+    assert len(rows(road / "results/shared/summary.csv")) == 3
+    assert len(list((road / "results/shared/test_images").iterdir())) == 18
+
+
+def test_unpaired_and_undecodable_files_are_listed_and_the_rest_is_fused(road):
+    picture(road / "set/ir/alone.png")
+    picture(road / "set/ir/broken.png")
+    (road / "set/vi/broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    done = start(road, "metrics=none")
+    assert done.returncode == 0
+    assert "alone.png: no partner" in done.stderr and "broken.jpg" in done.stderr
+    assert len(rows(road / "results/run/summary.csv")) == 3
+
+
+def test_two_sizes_in_one_pair_name_both_files_and_lose_nothing(road):
+    picture(road / "set/vi/b.jpg", (70, 91, 3))
+    done = start(road, "metrics=EN")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "b.png is 90 x 70" in done.stderr and "b.jpg is 91 x 70" in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: 1 of 3 pairs could not be fused")
+    assert [row["stem"] for row in rows(road / "results/run/summary.csv")] == ["a", "c"]
+
+
+@pytest.mark.parametrize(("setting", "message"), [
+    ("dataset.test.dataroot=nowhere", "no folder nowhere/ir"),
+    ("dataset.test.infrare_nmae=x", "--set: dataset.test.infrare_nmae: unknown key (did you mean infrare_name?)"),
+    ("model=Laplacian", "LaplacianPyramid"),
+    ("path.resume_state=none.pth", "none.pth: no such weight file"),
+    ("path.resume_state=null", "path.resume_state: FusionModel needs weights"),
+    ("metrics=Qabg", "Qabf"),
+    ("tile.size=100", "tile.size"),
+    ("color=red", "color"),
+])
+def test_mistakes_are_one_line_and_touch_nothing(road, main, setting, message):
+    """`utils.cli.run` makes one line and exit code 2 of these errors."""
+    with pytest.raises((UserError, OptionError)) as caught:
+        main(arguments(road, setting))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (road / "results").exists()
