@@ -35,7 +35,7 @@ def build_task(options: Options) -> nn.Module:
     torch.manual_seed(options.train.manual_seed)  # the initial weights are the seed's as well
     model, size = create_model(options), options.dataset.train.image_size
     if options.path.pretrain_model_G:
-        load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load)
+        load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
     task, loss = (HRTask, "HRLoss") if isinstance(model, DeFusionPPHR) else (CUDTask, "CUDLoss")
     prepare = Synthesizer(size, options.synthesis.scenarios)
     if isinstance(model, MAE):

@@ -37,7 +37,7 @@ def build_task(options: Options) -> nn.Module:
     torch.manual_seed(settings.manual_seed)  # the initial weights are the seed's as well
     model = create_model(options, teacher_widths=teachers.widths)
     if options.path.pretrain_model_G:
-        load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load)
+        load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
     return MCUDTask(model, Synthesizer(size, options.synthesis.scenarios),
                     LOSSES.create(settings.loss or "CUDLoss", **settings.loss_arguments), teachers=teachers,
                     augment=PairCrop(size), multimodal_criterion=LOSSES.create("MCUDLoss"),

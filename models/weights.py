@@ -151,7 +151,7 @@ def _layout(names: set[str]) -> str:
     return "ours"
 
 
-def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> LoadReport:
+def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, start: bool = False) -> LoadReport:
     """Load a weight file into a network, whatever its layout.
 
     Layouts: ours; published stage 1 or 2, training or inference only (teachers are left out); a plain ViT of the
@@ -162,6 +162,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
         model: the network.
         path: ``.safetensors``, ``.pth`` or ``.pt``.
         strict: unknown names are an error; otherwise they are logged.
+        start: the weights are where a training starts: what the model adds to the published network (its attribute
+            ``added``, name prefixes) may all be missing, and stays as initialised.
 
     Raises:
         UserError: inference weights are missing, a shape differs or (strict) a name is unknown.
@@ -176,6 +178,9 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     state = _fitting_predictors(state, own, path)
     report = _compare(own, state, layout, path)
     required = [name for name in report.missing if not name.startswith(TRAINING_ONLY)]
+    added = getattr(model, "added", ()) if start else ()
+    if not any(name.startswith(added) for name in report.loaded):
+        required = [name for name in required if not name.startswith(added)]
     if layout == "encoder" and not is_mae:
         required = [name for name in required if name.startswith("encoder.") and not name.startswith("encoder.norm.")]
     if required:

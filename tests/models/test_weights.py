@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from models.defusion import DeFusionPP
+from models.highres import DeFusionPPHR
 from models.weights import (
     from_published_name,
     load_weights,
@@ -98,6 +99,14 @@ def test_missing_inference_weights_are_an_error_by_name(published, tmp_path):
     torch.save({"state_dict": state}, tmp_path / "hole.pth")
     with pytest.raises(UserError, match=r"lacks 1 weights that the network needs: fuse_head\.weight"):
         load_weights(network(), tmp_path / "hole.pth")
+
+
+def test_a_training_may_start_without_what_the_model_adds(published):
+    model = DeFusionPPHR(**SMALL)
+    with pytest.raises(UserError, match="corrections"):
+        load_weights(model, published)
+    report = load_weights(model, published, start=True)
+    assert same(network(1), model) and all(name.startswith(model.added) for name in report.missing)
 
 
 def test_unknown_weights_are_an_error_unless_not_strict(published, tmp_path):
