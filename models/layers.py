@@ -3,83 +3,126 @@
 Shape letters: B batch, L tokens (class token included), N patches, D width, H heads, C channels a head.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 BASE_GRID = 14  # 224 / 16: the grid on which the published position table is defined
 
 
 class _BlockwiseAttention(torch.autograd.Function):
-    """Attention in bf16 on a CPU, a few samples at a time, so that the scores stay in the cache.
+    """Attention in bf16 on a CPU, some heads at a time, so that their scores stay in the cache.
 
-    The scores are computed again in the backward pass instead of being kept: the processor's bandwidth, not its
-    arithmetic, bounds attention over 197 tokens. Measured against the library's kernel in docs/SPEED.md.
+    Every operand is copied once into a matrix a head, which products take as it lies; what came from one linear
+    map comes in, and gets its gradient, as one tensor. Measured against the library's kernel in docs/SPEED.md.
     """
 
-    BLOCK_BYTES = 6 << 20
+    BLOCK_BYTES = 5 << 20
 
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scaled = q * q.shape[-1] ** -0.5
+    def forward(ctx, heads: int, *parts: Tensor) -> Tensor:
+        batch, dim = parts[0].shape[0], sum(part.shape[-1] for part in parts) // 3
+        q, k, v = (x for part in parts for x in _by_head(part, dim, heads, batch))
+        q.mul_(q.shape[-1] ** -0.5)
+        training = any(ctx.needs_input_grad)
+        blocks = _BlockwiseAttention.blocks(q, k)
+        kept = q.new_empty(len(q) if training else blocks[0].stop, q.shape[1], k.shape[1])
         out = torch.empty_like(q)
-        for part in _BlockwiseAttention.blocks(q, k):
-            out[part] = (scaled[part] @ k[part].transpose(-2, -1)).softmax(-1) @ v[part]
-        ctx.save_for_backward(scaled, k, v, out)
-        return out
+        for block in blocks:
+            weights = kept[block] if training else kept[: len(q[block])]
+            torch.bmm(q[block], k[block].transpose(1, 2), out=weights)
+            torch.softmax(weights, dim=-1, out=weights)
+            torch.bmm(weights, v[block], out=out[block])
+        if training:
+            ctx.save_for_backward(q, k, v, out, kept)
+        ctx.heads, ctx.shapes = heads, [part.shape for part in parts]
+        return merge_heads(out.view(batch, heads, *out.shape[1:]))
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        scaled, k, v, out = ctx.saved_tensors
-        dq, dk, dv = torch.empty_like(scaled), torch.empty_like(k), torch.empty_like(v)
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, kept = ctx.saved_tensors
+        (grad,) = _by_head(grad, grad.shape[-1], ctx.heads, len(grad))
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         shared = (grad * out).sum(-1, keepdim=True)
-        for part in _BlockwiseAttention.blocks(scaled, k):
-            weights = (scaled[part] @ k[part].transpose(-2, -1)).softmax(-1)
-            dv[part] = weights.transpose(-2, -1) @ grad[part]
-            scores = (grad[part] @ v[part].transpose(-2, -1)).sub_(shared[part]).mul_(weights)
-            dq[part] = scores @ k[part]
-            dk[part] = scores.transpose(-2, -1) @ scaled[part]
-        return dq * scaled.shape[-1] ** -0.5, dk, dv
+        blocks = _BlockwiseAttention.blocks(q, k)
+        scratch = torch.empty_like(kept[blocks[0]])
+        for block in blocks:
+            scores = torch.bmm(grad[block], v[block].transpose(1, 2), out=scratch[: len(q[block])])
+            scores.sub_(shared[block]).mul_(kept[block])
+            torch.bmm(kept[block].transpose(1, 2), grad[block], out=dv[block])
+            torch.bmm(scores, k[block], out=dq[block])
+            torch.bmm(scores.transpose(1, 2), q[block], out=dk[block])
+        dq.mul_(q.shape[-1] ** -0.5)
+        pieces = iter((dq, dk, dv))
+        return None, *(_by_token(pieces, shape, dq.shape[-1] * ctx.heads, ctx.heads) for shape in ctx.shapes)
 
     @staticmethod
     def blocks(q: Tensor, k: Tensor) -> list[slice]:
-        """Slices of the batch whose scores fill about ``BLOCK_BYTES``."""
-        sample = q.shape[1] * q.shape[2] * k.shape[2] * q.element_size()
-        step = max(1, _BlockwiseAttention.BLOCK_BYTES // sample)
-        return [slice(i, i + step) for i in range(0, q.shape[0], step)]
+        """Slices of the heads whose scores fill about ``BLOCK_BYTES``."""
+        step = max(1, _BlockwiseAttention.BLOCK_BYTES // (q.shape[1] * k.shape[1] * q.element_size()))
+        return [slice(i, min(i + step, len(q))) for i in range(0, len(q), step)]
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention, softmax(q kᵀ / √C) v.
+def _by_head(part: Tensor, dim: int, heads: int, batch: int) -> Iterator[Tensor]:
+    """(B', L, n D) -> n tensors (B H, L, C), each B' repeated to B."""
+    pieces = part.unflatten(-1, (part.shape[-1] // dim, heads, dim // heads)).permute(2, 0, 3, 1, 4)
+    out = part.new_empty(len(pieces), batch // len(part), *pieces.shape[1:]).copy_(pieces.unsqueeze(1))
+    return iter(out.flatten(1, 3))
+
+
+def _by_token(pieces: Iterator[Tensor], shape: torch.Size, dim: int, heads: int) -> Tensor:
+    """The reverse of :func:`_by_head` for gradients: takes n from ``pieces``, sums what was repeated."""
+    rows, length, width = shape
+    out = None
+    for index in range(width // dim):
+        piece = next(pieces)
+        out = piece.new_empty(rows, length, width // dim, heads, dim // heads) if out is None else out
+        groups = piece.view(-1, rows, heads, length, dim // heads)
+        out[:, :, index] = (groups[0] if len(groups) == 1 else groups.sum(0)).transpose(1, 2)
+    return out.flatten(2)
+
+
+def attention(heads: int, *parts: Tensor) -> Tensor:
+    """Softmax attention, softmax(q kᵀ / √C) v, over ``heads`` heads.
 
     The one place that decides how it is computed, by measurement: block by block in bf16 on a CPU, else by the
     library's kernel.
 
     Args:
-        q, k, v: (B, H, L, C).
+        heads: H.
+        parts: query, key and value along the last dimension, (B', L, n D) with n of them in each: one tensor for
+            all, or two, or three. The first has B rows; one with fewer, B', serves B / B' stacked groups.
 
     Returns:
-        (B, H, L, C) in the dtype of ``q``.
+        (B, L, D).
     """
-    if q.is_cpu and q.dtype == torch.bfloat16:
-        return _BlockwiseAttention.apply(q, k, v)
-    return F.scaled_dot_product_attention(q, k, v)
+    if parts[0].is_cpu and parts[0].dtype == torch.bfloat16:
+        return _BlockwiseAttention.apply(heads, *parts)
+    batch, dim = len(parts[0]), sum(part.shape[-1] for part in parts) // 3
+    q, k, v = (split_heads(x.repeat(batch // len(x), 1, 1) if len(x) < batch else x, heads)
+               for part in parts for x in part.split(dim, dim=-1))
+    return merge_heads(F.scaled_dot_product_attention(q, k, v))
 
 
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     """Dropout; on a CPU with 16 random bits an element, four elements a draw.
 
     The library draws one number an element on one thread, which was 7 % of a training step. Sixteen bits round
-    the rate to 1/65536.
+    the rate to 1/65536. The mask is made in the dtype of ``x``: products of two dtypes are several times slower.
     """
     if not training or rate == 0:
         return x
     if not x.is_cpu:
         return F.dropout(x, rate)
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= round(rate * 65536) - 32768
-    return x * keep * (1 / (1 - rate))
+    draws = draws.view(torch.int16)[: x.numel()].view(x.shape)
+    keep = torch.ge(draws, round(rate * 65536) - 32768, out=torch.empty_like(x, requires_grad=False))
+    return (x * (1 / (1 - rate))).mul_(keep)
 
 
 class SelfAttention(nn.Module):
@@ -101,8 +144,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, **_: object) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
-        q, k, v = (split_heads(t, self.num_heads) for t in self.qkv(x).chunk(3, dim=-1))
-        return self.proj(merge_heads(attention(q, k, v)))
+        return self.proj(attention(self.num_heads, self.qkv(x)))
 
 
 def vit_block(dim: int, num_heads: int, *, eps: float = 1e-5, drop_path: float = 0.0) -> Block:
@@ -172,19 +214,10 @@ class CrossBlock(nn.Module):
             (B, L, D).
         """
         weight, bias = self._merged()
-        dim = weight.shape[-1]
-        if self.common:
-            q, k = F.linear(b, weight[:2].reshape(2 * dim, dim), bias[:2].reshape(-1)).chunk(2, dim=-1)
-            v = F.linear(a, weight[2], bias[2])
-        else:
-            q = F.linear(b, weight[0], bias[0])
-            k, v = F.linear(a, weight[1:].reshape(2 * dim, dim), bias[1:].reshape(-1)).chunk(2, dim=-1)
-        groups = b.shape[0] // a.shape[0]
-        q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
-        if groups > 1:
-            k = k if self.common else k.repeat(groups, 1, 1, 1)
-            v = v.repeat(groups, 1, 1, 1)
-        y = self.norm1(b + self._drop(self.out_proj(merge_heads(attention(q, k, v)))))
+        first = 2 if self.common else 1  # maps of b; the others are of a
+        parts = (F.linear(b, weight[:first].flatten(0, 1), bias[:first].flatten()),
+                 F.linear(a, weight[first:].flatten(0, 1), bias[first:].flatten()))
+        y = self.norm1(b + self._drop(self.out_proj(attention(self.num_heads, *parts))))
         return self.norm2(y + self._drop(self.linear2(self._drop(F.relu(self.linear1(y))))))
 
 

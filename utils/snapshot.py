@@ -29,7 +29,7 @@ class Progress:
         step: optimiser steps done.
         epoch: epochs done; number of the one that runs.
         step_in_epoch: optimiser steps done in it.
-        images: samples seen by all processes.
+        images: samples seen by all processes, counted as those of this process times their number.
         seconds: time spent in training, over all starts.
         position: the loader's state after the last batch that went into a step.
         sums: (K,) sums of the loss terms and the gradient norm since the last log line.

@@ -103,7 +103,7 @@ def test_missing_inference_weights_are_an_error_by_name(published, tmp_path):
 
 def test_a_training_may_start_without_what_the_model_adds(published):
     model = DeFusionPPHR(**SMALL)
-    with pytest.raises(UserError, match="corrections"):
+    with pytest.raises(UserError, match="log_gain"):
         load_weights(model, published)
     report = load_weights(model, published, start=True)
     assert same(network(1), model) and all(name.startswith(model.added) for name in report.missing)

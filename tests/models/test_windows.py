@@ -1,5 +1,7 @@
 """Windows change nothing: identity stays identity, any size comes back, no seam and no grid shows."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -27,7 +29,7 @@ def test_every_window_is_a_multiple_of_16_and_at_most_the_size():
 def test_windows_cover_the_length_and_share_the_overlap(length, size, overlap):
     starts = window_starts(length, size, overlap)
     assert starts[0] == 0 and starts[-1] + size == length
-    assert max(b - a for a, b in zip(starts, starts[1:])) <= size - overlap + 1
+    assert max(b - a for a, b in pairwise(starts)) <= size - overlap + 1
 
 
 def test_a_constant_error_of_each_window_blends_without_a_seam():
