@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 
 import pytest
 import torch
@@ -96,18 +95,6 @@ def test_code_in_a_file_is_not_run(tmp_path):
     with pytest.raises(BrokenCheckpoint):
         read_checkpoint(tmp_path / "step-00000001.pt")
     assert not (tmp_path / "sprung").exists()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 1 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_full_disk_is_named_and_what_was_saved_stays(small_disk):

@@ -1,5 +1,6 @@
 """A run is the same run after any stop, and says why it stopped. In one process; faults that end it elsewhere."""
 
+import contextlib
 import json
 import logging
 import math
@@ -109,6 +110,28 @@ def test_a_full_disk_in_the_middle_does_not_end_the_run(tmp_path, monkeypatch, c
         assert train_toy(tmp_path).steps == 4 * STEPS
     assert "checkpoint not saved: the disk is full: somewhere; last good checkpoint: " in caplog.text
     assert "epoch-0001.pt; training goes on" in caplog.text
+
+
+def test_a_really_full_disk_costs_one_checkpoint_and_nothing_else(tmp_path, small_disk, caplog):
+    task, filler = ToyTask(), small_disk / "filler"
+
+    def before(call):
+        if call == 8:  # in the second epoch
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        if call == 14:  # in the third
+            filler.unlink()
+
+    task.before = before
+    with caplog.at_level(logging.WARNING):
+        train_toy(small_disk / "run", task=task)
+    train_toy(tmp_path)
+    assert "the disk is full" in caplog.text and "training goes on" in caplog.text
+    names = [path.name for path in CheckpointFolder(small_disk / "run" / "checkpoints").paths()]
+    assert names == [f"step-{6 * epoch:08d}-epoch-{epoch:04d}.pt" for epoch in (4, 3, 1)]
+    written, whole = losses(small_disk / "run"), losses(tmp_path)
+    assert set(written) <= set(whole) and written[-1] == whole[-1]
 
 
 def test_a_full_disk_at_the_end_is_an_error(tmp_path, monkeypatch):
