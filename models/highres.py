@@ -68,6 +68,7 @@ class DeFusionPPHR(DeFusionPP):
     Args:
         use_tokens: the head sees the transformer. False: the head alone decides, the transformer is neither run
             nor trained (the control that shows what the transformer is worth).
+        frozen: the transformer stays as it was loaded and only the head is trained, without the published losses.
         levels: bands of the pyramid.
         window: side of the energies' window, odd.
         widths: channels of the correction network at the levels 1 .. ``levels``.
@@ -80,10 +81,13 @@ class DeFusionPPHR(DeFusionPP):
     map_stride = 4
     added = ("unique_map.", "shared_map.", "corrections.", "log_gain", "exposure_gain")  # to the published network
 
-    def __init__(self, *, use_tokens: bool = True, levels: int = pyramid.LEVELS, window: int = pyramid.WINDOW,
+    def __init__(self, *, use_tokens: bool = True, frozen: bool = False, levels: int = pyramid.LEVELS, window: int = pyramid.WINDOW,
                  widths: Sequence[int] = (16, 24, 32, 48, 48), token_channels: int = 12, bound: float = 3.0,
                  overshoot: float | None = 0.1, **transformer) -> None:
         super().__init__(**transformer)
+        self.frozen = frozen or not use_tokens
+        if self.frozen:
+            self.requires_grad_(False)
         self.use_tokens, self.levels, self.window = use_tokens, levels, window
         self.overshoot = overshoot
         self.whole_image = not use_tokens
@@ -94,8 +98,6 @@ class DeFusionPPHR(DeFusionPP):
         if use_tokens:
             self.unique_map = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, token_channels))
             self.shared_map = nn.Sequential(nn.LayerNorm(2 * dim), nn.Linear(2 * dim, token_channels))
-        else:
-            self.requires_grad_(False)
         self.corrections = CorrectionNetwork(levels, widths, self.map_channels, bound)
         self.log_gain = nn.Parameter(torch.full((levels,), pyramid.GAIN).log())
         self.exposure_gain = nn.Parameter(torch.zeros(()))
@@ -105,6 +107,10 @@ class DeFusionPPHR(DeFusionPP):
         if not self.use_tokens:
             return self.fuse(x1, x2)
         grid = self.grid(x1)
+        if self.frozen:
+            with torch.no_grad():
+                seen = self._see(x1, x2)
+            return self.fuse(x1, x2, self._maps(*seen, grid))
         tokens = self.separate(*self.encode(x1, x2), swapped)
         features = self.finish(tokens)
         patches = self.paint(*features, grid)
@@ -113,6 +119,15 @@ class DeFusionPPHR(DeFusionPP):
         result = self.fuse(x1, x2, self._maps(features, patches, grid))
         result.patches, result.recon = patches, patches.recon
         return result
+
+    def train(self, mode: bool = True) -> "DeFusionPPHR":
+        """Training mode for what is trained: a frozen transformer keeps its dropout off."""
+        super().train(mode)
+        if self.frozen:
+            for name, part in self.named_children():
+                if not f"{name}.".startswith(self.added):
+                    part.eval()
+        return self
 
     def decompose(self, x1: Tensor, x2: Tensor, *, patches: bool = False) -> HRDecomposition:
         """Inference pass on (B, 3, H, W) in [0, 1], any H and W from 16 up, the transformer on the whole of it.
@@ -182,6 +197,11 @@ class DeFusionPPHR(DeFusionPP):
 
     def _look(self, x1: Tensor, x2: Tensor) -> tuple[Decomposition, Tensor]:
         """The transformer on a pair, the same for both orders: what it draws, and its maps."""
+        features, drawn = self._see(x1, x2)
+        return drawn, self._maps(features, drawn, self.grid(x1))
+
+    def _see(self, x1: Tensor, x2: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Decomposition]:
+        """Finished features of a pair and what the published heads draw, with common as the mean of both orders."""
         f, r = self.encode(x1, x2)
         tokens = self.separate(f, r)
         tokens = PairTokens(
@@ -189,8 +209,7 @@ class DeFusionPPHR(DeFusionPP):
             (tokens.common_skip + self._common(self.common_skip_cross, r, swapped=True)) / 2,
             tokens.unique, tokens.unique_skip)
         features = self.finish(tokens)
-        drawn = self.paint(*features, self.grid(x1))
-        return drawn, self._maps(features, drawn, self.grid(x1))
+        return features, self.paint(*features, self.grid(x1))
 
     def _maps(self, features: tuple[Tensor, Tensor, Tensor], drawn: Decomposition, grid: tuple[int, int]) -> Tensor:
         """Tokens and decoded parts as smooth maps (B, K, H / 4, W / 4): of image 1, of image 2, of the pair."""

@@ -189,3 +189,17 @@ def test_registered_with_keywords():
                           last_heads=3, decoder_heads=4)
     assert model.whole_image and model.corrections.bound == 4.0
     assert not any(p.requires_grad for p in model.encoder.parameters())
+
+
+def test_a_frozen_transformer_is_not_trained_and_drops_nothing():
+    torch.manual_seed(0)
+    model = DeFusionPPHR(frozen=True, **SMALL).train()
+    torch.nn.init.normal_(model.corrections.answers[0].weight)  # at zero no gradient would pass the answers
+    x1, x2 = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    noise = torch.rand(1, 16)
+    one, two = model(x1, x2, noise), model(x1, x2, noise)
+    assert torch.equal(one.fused, two.fused) and one.patches is None
+    one.fused.square().mean().backward()
+    reached = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    assert reached and all(name.startswith(model.added) for name in reached)
+    assert "unique_map.1.weight" in reached
