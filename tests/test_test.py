@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from models import Fuser
 from models.defusion import DeFusionPP
 from models.weights import save_weights
 from option.load import OptionError
 from utils.errors import UserError
+from utils.memory import memory_in_use
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}
@@ -139,3 +141,26 @@ def test_mistakes_are_one_line_and_touch_nothing(road, main, setting, message):
         main(arguments(road, setting))
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert not (road / "results").exists()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_500_pairs(tmp_path, main, monkeypatch):
+    """After the first hundred pairs, less than 10 MB more a thousand pairs (prints the slope)."""
+    for index in range(500):
+        picture(tmp_path / f"set/ir/{index:03}.png", (64, 96), seed=index)
+        picture(tmp_path / f"set/vi/{index:03}.png", (64, 96, 3), seed=index + 500)
+    torch.manual_seed(0)
+    save_weights(DeFusionPP(**SMALL), tmp_path / "small.safetensors", metadata={"network": SMALL})
+    seen = []
+    fuse = Fuser.__call__
+
+    def watched(self, *pair, **how):
+        seen.append(memory_in_use(torch.device("cpu")) / 1e6)
+        return fuse(self, *pair, **how)
+
+    monkeypatch.setattr(Fuser, "__call__", watched)
+    main(arguments(tmp_path, "metrics=none"))
+    assert len(seen) == 500
+    slope = np.polyfit(np.arange(400), seen[100:], 1)[0] * 1000
+    print(f"memory: {slope:+.2f} MB over 1,000 fused pairs, {seen[-1]:.0f} MB at the end")
+    assert slope < 10
