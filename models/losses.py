@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from models.defusion import Decomposition
 from models.registry import LOSSES
@@ -22,6 +23,49 @@ def _blur_matrix(length: int, size: int, sigma: float, device: torch.device) -> 
     return matrix.float().to(device)
 
 
+class _BandedProduct(torch.autograd.Function):
+    """``rows @ x @ columns.T`` for banded square matrices, on a CPU block by block along the bands.
+
+    Args (of ``apply``):
+        x: (N, H, W) float32.
+        rows, columns: (H, H) and (W, W), zero where the indices differ by more than ``reach``.
+    """
+
+    BLOCK = 32
+
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: Tensor, columns: Tensor, reach: int) -> Tensor:
+        ctx.save_for_backward(rows, columns)
+        ctx.reach = reach
+        return _BandedProduct.product(x, rows, columns, reach)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, columns = ctx.saved_tensors
+        return _BandedProduct.product(grad, rows.T, columns.T, ctx.reach), None, None, None
+
+    @staticmethod
+    def product(x: Tensor, rows: Tensor, columns: Tensor, reach: int) -> Tensor:
+        if not x.is_cpu:
+            return rows @ (x @ columns.T)
+        x = x.contiguous()
+        half, out = torch.empty_like(x), torch.empty_like(x)
+        for block, near in _BandedProduct.blocks(x.shape[2], reach):
+            torch.mm(x.flatten(0, 1)[:, near], columns[block, near].T, out=half.flatten(0, 1)[:, block])
+        for block, near in _BandedProduct.blocks(x.shape[1], reach):
+            torch.bmm(rows[block, near].expand(len(x), -1, -1), half[:, near], out=out[:, block])
+        return out
+
+    @staticmethod
+    def blocks(length: int, reach: int) -> list[tuple[slice, slice]]:
+        """Slices of the results, and of what each of them is made from."""
+        starts = range(0, length, _BandedProduct.BLOCK)
+        stops = [min(start + _BandedProduct.BLOCK, length) for start in starts]
+        return [(slice(start, stop), slice(max(start - reach, 0), min(stop + reach, length)))
+                for start, stop in zip(starts, stops)]
+
+
 def gaussian_blur(x: Tensor, size: int = 11, sigma: float = 1.5) -> Tensor:
     """Separable Gaussian with a reflecting border, (B, C, H, W) -> (B, C, H, W), float32.
 
@@ -31,7 +75,7 @@ def gaussian_blur(x: Tensor, size: int = 11, sigma: float = 1.5) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         rows = _blur_matrix(x.shape[-2], size, sigma, x.device)
         columns = _blur_matrix(x.shape[-1], size, sigma, x.device)
-        return rows @ (x.float() @ columns.T)
+        return _BandedProduct.apply(x.float().flatten(0, 1), rows, columns, size // 2).view(x.shape)
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:
@@ -46,9 +90,10 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
         (B, C, H, W), at most 1.
     """
     c1, c2 = 0.01**2, 0.03**2
-    mx, my, mxx, myy, mxy = (gaussian_blur(moment) for moment in (x, y, x * x, y * y, x * y))
-    top = (2 * mx * my + c1) * (2 * (mxy - mx * my) + c2)
-    bottom = (mx * mx + my * my + c1) * (mxx - mx * mx + myy - my * my + c2)
+    mx, my, squares, product = (gaussian_blur(moment) for moment in (x, y, x * x + y * y, x * y))
+    mean_product, mean_squares = mx * my, mx * mx + my * my
+    top = (2 * mean_product + c1) * (2 * (product - mean_product) + c2)
+    bottom = (mean_squares + c1) * (squares - mean_squares + c2)
     return top / bottom
 
 

@@ -34,8 +34,14 @@ def test_losses_and_gradients_are_ours(swapped):
 
 
 def test_ssim_by_convolution_is_ours():
-    x, y = torch.rand(2, 2, 3, 40, 33)
+    x, y = torch.rand(2, 2, 3, 80, 33)
+    gradients = []
+    for ssim in (naive_ssim, ssim_map):
+        x.grad = None
+        ssim(x.requires_grad_(), y).square().sum().backward()
+        gradients.append(x.grad)
     torch.testing.assert_close(naive_ssim(x, y), ssim_map(x, y), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
 
 
 def test_windows_side_by_side_are_ours():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.attention import _BlockwiseAttention, attention
+from models.attention import _BlockwiseAttention, attention, merge_heads, split_heads
 from models.layers import dropout
 
 CASES = {
@@ -35,6 +35,18 @@ def test_blocks_give_the_librarys_attention(shapes, block_bytes, monkeypatch):
     got.backward(weight)
     for part, true in zip(parts, exact):
         assert (part.grad.float() - true.grad).norm() < 0.02 * true.grad.norm()
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])  # scores of 30: far beyond what can be raised without their maximum
+def test_errors_are_those_of_rounding_once(scale):
+    """As near to the truth as softmax on bf16 scores is."""
+    exact = leaves(CASES["one tensor"], torch.float32)[0].detach()
+    exact[..., : 2 * DIM] *= scale**0.5
+    part = exact.bfloat16()
+    q, k, v = (split_heads(x, HEADS) for x in part.chunk(3, dim=-1))
+    plain = merge_heads((q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v)
+    truth = attention(HEADS, part.float())
+    assert (attention(HEADS, part) - truth).norm() < 1.2 * (plain - truth).norm()
 
 
 def test_without_gradients_nothing_is_kept_and_the_result_is_the_same():
