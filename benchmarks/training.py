@@ -19,6 +19,7 @@ from models.losses import CUDLoss
 from models.tasks import draw_mfm
 from option.schema import TrainOptions
 from option.sections_data import TrainDataOptions
+from utils.memory import keep_freed_memory
 from utils.optimisation import build_optimizer
 from utils.precision import autocast, autocast_dtype
 from utils.prefetch import load_ahead
@@ -47,6 +48,7 @@ def write_photographs(folder: Path, count: int) -> Path:
 
 def measure_ours(folder: Path, device: torch.device, *, batch: int, amp: str, compiled: bool, budget: float) -> Row:
     """Our step: whole photographs from workers (a GPU holds the set), synthesis on the device, bf16 where it gains."""
+    keep_freed_memory()  # as utils/launch.py does for a training
     network = DeFusionPP().to(device).train()
     gflop = _step_gflop(network, batch)
     if compiled:

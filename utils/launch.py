@@ -9,6 +9,7 @@ from option.schema import Options
 from utils.distributed import choose_device, joined
 from utils.errors import UserError
 from utils.logging import log_start
+from utils.memory import keep_freed_memory
 from utils.prefetch import Loader
 from utils.runs import open_run
 from utils.training import Summary, Trainer
@@ -33,6 +34,8 @@ def train(options: Options, build_task: Callable[[Options], nn.Module], build_lo
     """
     options.require("dataset.train")
     device = choose_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     with joined(device) as world:
         run_dir, resume = open_run(options, world)
         log_start(options, device, world)
