@@ -10,7 +10,7 @@ from models.defusion import Decomposition, DeFusionPP
 from models.fuser import Fuser
 from models.registry import MODELS
 
-NAIVE_STEP = 32  # as steady against a shift of the windows as our blended ones, see docs/SPEED.md
+NAIVE_STEP = 112  # as steady against a shift of the windows as our blended ones, see docs/SPEED.md
 
 
 class _Counted:
