@@ -75,11 +75,11 @@ VARIANTS = {
     "hr-ema": Variant(HR, LIKE_TASKS, train={"ema": 0.999}),
     "hr-window9": Variant(HR, LIKE_TASKS, loss_arguments={"windows": [9]}),
     "hr-no-truth": Variant(HR, LIKE_TASKS, loss_arguments={"truth": 0.0}),
-    "hr-exposed-base": Variant(HR, LIKE_TASKS, loss_arguments={"exposure_base": 0.5}),
+    "hr-exposed-base": Variant(HR, LIKE_TASKS, loss_arguments={"base_mix": 0.5}),
     "head-alone": Variant(HR, LIKE_TASKS, ALONE),
     "head-alone-rejecting": Variant(HR, REJECTING, ALONE),
     "head-alone-no-truth": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"truth": 0.0}),
-    "head-alone-exposed-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"exposure_base": 0.5}),
+    "head-alone-exposed-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base_mix": 0.5}),
 }
 
 

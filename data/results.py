@@ -11,6 +11,7 @@ import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -217,9 +218,10 @@ class ResultFolder:
         return self._components or part == FUSED
 
     def _gather(self) -> None:
-        """Bring the rows and thumbnails of all processes to the main one, in the order of the stems."""
+        """Bring the rows and thumbnails of all processes, which took the pairs in turn, to the main one."""
         parts = gather_to_main((self._rows, self._thumbnails))
-        self._rows = sorted((row for rows, _ in parts for row in rows), key=lambda row: row.stem)
+        turns = zip_longest(*(rows for rows, _ in parts))
+        self._rows = [row for turn in turns for row in turn if row is not None]
         self._thumbnails = {stem: shown for _, thumbnails in parts for stem, shown in thumbnails.items()}
 
     def _write_summary(self) -> None:

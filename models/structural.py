@@ -123,8 +123,8 @@ class HRLoss(nn.Module):
     Args:
         published: weight of the published losses.
         structure, base, truth: weights of the head's terms.
-        exposure_base: how far the base's target moves from the photograph's base to the well-exposed mix of the two
-            sources' bases, in [0, 1].
+        base_mix: how far the base's target moves from the photograph's base to what ``base_rule`` wants, in [0, 1].
+        base_rule: "exposure" or "average", see :func:`wanted_base`; "average" with a mix of 1 keeps the baseline's.
         windows: sides of the structural windows.
         **cud: weights of ``CUDLoss``.
     """
@@ -132,12 +132,13 @@ class HRLoss(nn.Module):
     wants_sample = True
 
     def __init__(self, *, published: float = 1.0, structure: float = 20.0, base: float = 20.0, truth: float = 20.0,
-                 exposure_base: float = 0.0, windows: Sequence[int] = (5, 9, 17), **cud: float) -> None:
+                 base_mix: float = 0.0, base_rule: Literal["exposure", "average"] = "exposure",
+                 windows: Sequence[int] = (5, 9, 17), **cud: float) -> None:
         super().__init__()
         if any(window < 3 or window % 2 == 0 for window in windows):
             raise ValueError(f"HRLoss: windows={tuple(windows)}; give odd sides from 3 up")
         self.published, self.structure, self.base, self.truth = published, structure, base, truth
-        self.exposure_base, self.windows = exposure_base, tuple(windows)
+        self.base_mix, self.base_rule, self.windows = base_mix, base_rule, tuple(windows)
         self.cud = CUDLoss(**cud)
 
     def forward(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
@@ -160,8 +161,8 @@ class HRLoss(nn.Module):
         fused, target = out.fused.float(), sample.target
         structure = structural_loss(fused, sample.clean1, sample.clean2, self.windows)
         wanted = shrink_to_base(target, len(out.weights) - 1)
-        if self.exposure_base > 0:
-            wanted = torch.lerp(wanted, wanted_base(out.bases, "exposure"), self.exposure_base)
+        if self.base_mix > 0:
+            wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule), self.base_mix)
         base = (out.base - wanted).abs().mean(dim=(1, 2, 3))
         dissimilar = ((1 - ssim_map(fused, target)) / 2).clamp(0, 1).mean(dim=(1, 2, 3))
         truth = (fused - target).abs().mean(dim=(1, 2, 3)) + 0.5 * dissimilar
