@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", type=Path, help="default: the shipped weights that Fuser takes")
     given = parser.parse_args(arguments)
-    fusers = {"fused": Fuser.from_pretrained(given.weights), "salience pyramid": Fuser(MODELS.create("SaliencePyramid"))}
+    fusers = {"fused": Fuser.from_pretrained(given.weights),
+              "salience pyramid": Fuser(MODELS.create("SaliencePyramid"))}
     sheet = ContactSheet(("first", "second", *fusers))
     with tempfile.TemporaryDirectory() as folder:
         write_demo(Path(folder))

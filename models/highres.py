@@ -81,8 +81,9 @@ class DeFusionPPHR(DeFusionPP):
     map_stride = 4
     added = ("unique_map.", "shared_map.", "corrections.", "log_gain", "exposure_gain")  # to the published network
 
-    def __init__(self, *, use_tokens: bool = True, frozen: bool = False, levels: int = pyramid.LEVELS, window: int = pyramid.WINDOW,
-                 widths: Sequence[int] = (16, 24, 32, 48, 48), token_channels: int = 12, bound: float = 3.0,
+    def __init__(self, *, use_tokens: bool = True, frozen: bool = False, levels: int = pyramid.LEVELS,
+                 window: int = pyramid.WINDOW, widths: Sequence[int] = (16, 24, 32, 48, 48),
+                 token_channels: int = 12, bound: float = 3.0,
                  overshoot: float | None = 0.1, **transformer) -> None:
         super().__init__(**transformer)
         self.frozen = frozen or not use_tokens
