@@ -74,10 +74,21 @@ def _wanted(power1: Tensor, power2: Tensor, between: Tensor) -> tuple[Tensor, Te
 _ATAN = float(torch.atan(torch.tensor(LARGEST_POWER)))
 
 
-def structural_loss(fused: Tensor, source1: Tensor, source2: Tensor, windows: Sequence[int] = (9,)) -> Tensor:
-    """Mean of :func:`structural_map` over each picture and the windows' sides: RGB (B, 3, H, W) -> (B,)."""
-    f, x1, x2 = (luma(x) for x in (fused, source1, source2))
-    return sum(structural_map(f, x1, x2, window).mean(dim=(1, 2, 3)) for window in windows) / len(windows)
+def structural_loss(fused: Tensor, source1: Tensor, source2: Tensor, windows: Sequence[int] = (9,),
+                    shrinks: Sequence[int] = (1,)) -> Tensor:
+    """Mean of :func:`structural_map` over a picture, the windows' sides and the scales: RGB (B, 3, H, W) -> (B,).
+
+    Args:
+        windows: sides of the windows in pixels of the scale.
+        shrinks: scales, each by how much the pictures are shrunk first. Windows on shrunk pictures judge how the
+            brightness of whole regions differs; where a scale has no room for a window, that window is left out.
+    """
+    pictures, values = [luma(x) for x in (fused, source1, source2)], []
+    for shrink in shrinks:
+        small = [F.avg_pool2d(x, shrink) if shrink > 1 else x for x in pictures]
+        values += [structural_map(*small, window).mean(dim=(1, 2, 3))
+                   for window in windows if window <= min(small[0].shape[-2:])]
+    return torch.stack(values).mean(dim=0)
 
 
 def wanted_base(bases: Tensor, rule: Literal["exposure", "warmer", "average"]) -> Tensor:
@@ -125,7 +136,7 @@ class HRLoss(nn.Module):
         structure, base, truth: weights of the head's terms.
         base_mix: how far the base's target moves from the photograph's base to what ``base_rule`` wants, in [0, 1].
         base_rule: "exposure" or "average", see :func:`wanted_base`; "average" with a mix of 1 keeps the baseline's.
-        windows: sides of the structural windows.
+        windows, shrinks: sides and scales of the structural windows.
         **cud: weights of ``CUDLoss``.
     """
 
@@ -133,12 +144,13 @@ class HRLoss(nn.Module):
 
     def __init__(self, *, published: float = 1.0, structure: float = 20.0, base: float = 20.0, truth: float = 20.0,
                  base_mix: float = 0.0, base_rule: Literal["exposure", "average"] = "exposure",
-                 windows: Sequence[int] = (5, 9, 17), **cud: float) -> None:
+                 windows: Sequence[int] = (5, 9, 17), shrinks: Sequence[int] = (1,), **cud: float) -> None:
         super().__init__()
         if any(window < 3 or window % 2 == 0 for window in windows):
             raise ValueError(f"HRLoss: windows={tuple(windows)}; give odd sides from 3 up")
         self.published, self.structure, self.base, self.truth = published, structure, base, truth
         self.base_mix, self.base_rule, self.windows = base_mix, base_rule, tuple(windows)
+        self.shrinks = tuple(shrinks)
         self.cud = CUDLoss(**cud)
 
     def forward(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
@@ -159,7 +171,7 @@ class HRLoss(nn.Module):
     def head_terms(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
         """The head's terms for a synthetic batch."""
         fused, target = out.fused.float(), sample.target
-        structure = structural_loss(fused, sample.clean1, sample.clean2, self.windows)
+        structure = structural_loss(fused, sample.clean1, sample.clean2, self.windows, self.shrinks)
         wanted = shrink_to_base(target, len(out.weights) - 1)
         if self.base_mix > 0:
             wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule), self.base_mix)
@@ -181,7 +193,7 @@ class HRLoss(nn.Module):
             rule: of the base, see :func:`wanted_base`.
         """
         terms = {
-            "real_structure": self.structure * structural_loss(out.fused, x1, x2, self.windows).mean(),
+            "real_structure": self.structure * structural_loss(out.fused, x1, x2, self.windows, self.shrinks).mean(),
             "real_base": self.base * F.l1_loss(out.base, wanted_base(out.bases, rule)),
         }
         return terms | {"total_loss": sum(terms.values())}

@@ -85,6 +85,19 @@ def test_windows_are_averaged():
     assert torch.allclose(both, (structural_loss(f, x1, x2, (5,)) + structural_loss(f, x1, x2, (9,))) / 2)
 
 
+def test_scales_are_averaged_and_coarse_ones_see_regions():
+    """A picture that has lost the order of whole regions is found out on shrunk pictures only."""
+    texture = 0.1 * torch.rand(1, 3, 64, 64, generator=generator())
+    steps = torch.zeros_like(texture)
+    steps[..., 32:] = 0.5
+    flat = torch.full_like(texture, 0.4)
+    one, four = (structural_loss(texture + 0.2, texture + steps, flat, (9,), (s,)) for s in (1, 4))
+    assert four > 2 * one
+    both = structural_loss(texture + 0.2, texture + steps, flat, (9,), (1, 4))
+    assert torch.allclose(both, (one + four) / 2)
+    assert structural_loss(texture, texture, flat, (9, 17), (1, 4)).isfinite().all()  # 17 does not fit into 16
+
+
 def test_fitting_a_picture_to_it_finds_the_sharper_source():
     """A few steps of descent from the average of a pair go to the one that has structure."""
     x, _ = images(2, 24, seed=6, channels=3)
