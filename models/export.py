@@ -50,8 +50,8 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     about = {
         "model": MODELS.get(options.model).__name__, "network": options.network_G.arguments(),
         "images_seen": state["images"], "steps": state["step"], "epoch": state["epoch"], "averaged": averaged,
-        "version": state["version"], "commit": state["commit"], "options": state["options"],
-        "options_hash": state["options_hash"],
+        "version": state["version"], "commit": state["commit"], "options_hash": state["options_hash"],
+        "training": _training(options),
     }
     if out.suffix == ".safetensors":
         save_weights(model, out, metadata=about)
@@ -61,6 +61,13 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     else:
         raise UserError(f"{out}: ending {out.suffix!r}; give .safetensors (ours) or .pth (published layout)")
     return about
+
+
+def _training(options: Options) -> dict[str, object]:
+    """How the weights were trained, without the folders of the machine that did it."""
+    data = options.dataset.train
+    return {"name": options.name, "image_size": data.image_size, "batch_size": data.batch_size,
+            "train": options.train.model_dump(mode="json"), "synthesis": options.synthesis.model_dump(mode="json")}
 
 
 @torch.no_grad()
