@@ -1,6 +1,18 @@
 """The names under which option files find data sets and damages."""
 
+from option.schema import Options
 from utils.registry import Registry
 
 DATASETS = Registry("data set", "data")
 SCENARIOS = Registry("scenario", "data")
+
+
+def scenario_shares(options: Options) -> dict[str, float]:
+    """The damages that an option file names, each a known one, and their shares.
+
+    Raises:
+        UserError: unknown damage; names file and key.
+    """
+    for name in options.synthesis.scenarios:
+        SCENARIOS.get(name, where=options.at(f"synthesis.scenarios.{name}"))
+    return options.synthesis.scenarios

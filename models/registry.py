@@ -26,3 +26,17 @@ def create_model(options: Options, **derived: Any) -> nn.Module:
     section = getattr(options, key)
     given = section.arguments() if key == "network_G" else section.model_dump()
     return MODELS.build(options.model, derived | given, at=options.at, name_key="model", arguments_key=key)
+
+
+def create_loss(options: Options, default: str) -> nn.Module:
+    """The loss that an option file names, built with its ``train.loss_arguments``.
+
+    Args:
+        options: the whole option file.
+        default: name of the model's own loss.
+
+    Raises:
+        UserError: unknown loss or keyword, or a value that does not fit; names file and key.
+    """
+    return LOSSES.build(options.train.loss or default, options.train.loss_arguments, at=options.at,
+                        name_key="train.loss", arguments_key="train.loss_arguments")

@@ -31,7 +31,7 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     scored = sorted(((likeness(name, other), other) for other in known), key=lambda pair: (-pair[0], pair[1]))
     if not scored or scored[0][0] < 0.6:
         return []
-    return [other for score, other in scored[:count] if score >= max(0.6, scored[0][0] - 0.1)]
+    return [other for score, other in scored[:count] if score >= max(0.6, scored[0][0] - 0.05)]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -43,8 +43,7 @@ def load_options(path: str | Path, overrides: Sequence[str] = (), device: str | 
     flags: dict[str, str] = {}
     for override in overrides:
         key, value = _parse_override(override)
-        _put(tree, key, value)
-        flags[key] = "--set"
+        flags |= dict.fromkeys([*_put(tree, key, value), key], "--set")
     if device is not None:
         tree["device"] = device
         flags["device"] = "--device"
@@ -59,18 +58,21 @@ def _parse_override(override: str) -> tuple[str, Any]:
     return key, parse_yaml(text, f"--set {override}")
 
 
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set ``a.b.c`` in a nested tree, making the sections on the way."""
+def _put(tree: dict[str, Any], key: str, value: Any) -> list[str]:
+    """Set ``a.b.c`` in a nested tree; returns the sections that the file had not and that this made."""
     *sections, last = key.split(".")
+    made = []
     for depth, name in enumerate(sections):
         inner = tree.get(name)
         if inner is None:
             inner = tree[name] = {}
+            made.append(".".join(sections[:depth + 1]))
         if not isinstance(inner, dict):
             raise OptionError(f"--set {key}: {'.'.join(sections[:depth + 1])} is not a section, it is "
                               f"{shown(inner)}")
         tree = inner
     tree[last] = value
+    return made
 
 
 def _validate(tree: dict[str, Any], source: str, flags: dict[str, str]) -> Options:

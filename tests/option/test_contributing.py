@@ -11,8 +11,8 @@ import yaml
 
 import data
 import models
-from data.registry import SCENARIOS
-from models.registry import LOSSES, MODELS, create_model
+from data.registry import SCENARIOS, scenario_shares
+from models.registry import LOSSES, MODELS, create_loss, create_model
 from option.load import load_options
 from utils.errors import UserError
 
@@ -97,8 +97,7 @@ def test_mistakes_in_its_option_file_are_named_with_their_place(dropped_in):
 
 def test_the_loss_adds_its_term_to_the_published_ones(dropped_in):
     options = load_options(option_file(dropped_in, "name: run\n" + YAML[1]))
-    loss = LOSSES.build(options.train.loss, options.train.loss_arguments, at=options.at, name_key="train.loss",
-                        arguments_key="train.loss_arguments")
+    loss = create_loss(options, default="CUDLoss")
     assert (loss.gradient, loss.fused, loss.common) == (20.0, 80.0, 20.0)
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     from models.defusion import Decomposition
@@ -109,10 +108,25 @@ def test_the_loss_adds_its_term_to_the_published_ones(dropped_in):
 
 
 def test_the_damage_keeps_each_pixel_in_exactly_one_image(dropped_in):
-    shares = load_options(option_file(dropped_in, "name: run\n" + YAML[2])).synthesis.scenarios
+    shares = scenario_shares(load_options(option_file(dropped_in, "name: run\n" + YAML[2])))
     assert shares == yaml.safe_load(YAML[2])["synthesis"]["scenarios"]
     x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     sample = SCENARIOS.get("stripes")(x, torch.Generator().manual_seed(3))
     assert torch.equal(sample.mask1 + sample.mask2, torch.ones(3, 1, 64, 64))
     assert torch.allclose(sample.common + sample.unique1 + sample.unique2, x)
-    assert set(shares) <= set(SCENARIOS.names())
+
+
+@pytest.mark.parametrize("text, line", [
+    ("train: {loss: CUDLos}", "train.loss: unknown loss CUDLos (did you mean CUDLoss?); known: CUDLoss"),
+    ("train: {loss: CUDLoss, loss_arguments: {comon: 1}}",
+     "train.loss_arguments.comon: unknown key (did you mean common?)"),
+    ("synthesis: {scenarios: {noize: 1}}",
+     "synthesis.scenarios.noize: unknown scenario noize (did you mean noise?); known: noise"),
+])
+def test_unknown_losses_and_damages_are_named_with_their_place(tmp_path, text, line):
+    path = option_file(tmp_path, f"name: run\n{text}\n")
+    options = load_options(path)
+    with pytest.raises(UserError) as error:
+        create_loss(options, default="CUDLoss")
+        scenario_shares(options)
+    assert str(error.value).startswith(f"{path}: {line}")

@@ -118,6 +118,12 @@ def test_mistakes_in_set_and_device_are_laid_to_them(write):
     path = write("name: x\n")
     assert complaints(path, "train.lr=fast") == ["--set: train.lr: should be a number, got 'fast'"]
     assert complaints(path, "train.lrr=1") == ["--set: train.lrr: unknown key (did you mean lr?)"]
+    assert complaints(path, "trian.lr=1") == ["--set: trian: unknown key (did you mean train?)"]
+    assert complaints(path, "dataset.test.workers=1") == ["--set: dataset.test.dataroot: missing; give it a value"]
+    both = write("name: x\ntrain: {epoch: 0}\n")
+    assert complaints(both, "train.lr=0") == ["--set: train.lr: should be greater than 0, got 0",
+                                              "run.yaml: train.epoch: should be 1 or more, got 0"]
+    path = write("name: x\n")
     assert complaints(path, "train.lr_steps=[a]") == [
         "--set: train.lr_steps[0]: should be a whole number, got 'a'"]
     assert complaints(path, device="gpu") == [
