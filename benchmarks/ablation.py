@@ -79,6 +79,8 @@ VARIANTS = {
     "head-alone": Variant(HR, LIKE_TASKS, ALONE),
     "head-alone-bands": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 0.0, "windows": [9]}),
     "head-alone-light-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 2.0, "windows": [9]}),
+    "head-alone-well-exposed": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 5.0, "base_mix": 1.0,
+                                                                              "windows": [9]}),
     "head-alone-scales": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 2.0, "windows": [9],
                                                                         "shrinks": [1, 2, 4]}),
     "head-alone-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"structure": 0.0, "truth": 0.0}),
