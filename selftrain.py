@@ -1,8 +1,7 @@
 """Stage 1: train a fusion network on photographs alone. With model: MAE, pretrain a teacher for stage 2.
 
     python selftrain.py -opt option/train/SelfTrained_SDatasetFast.yaml --set dataset.train.dataroot=FOLDER
-    torchrun --nproc_per_node=4 selftrain.py -opt ...
-    python selftrain.py -opt ... --set path.resume_state=latest
+    [torchrun --nproc_per_node=4] selftrain.py -opt ... --set path.resume_state=latest
 """
 
 from typing import Any
@@ -12,13 +11,13 @@ from torch import nn
 
 from data.crops import FlippedCrop
 from data.pairs import find_pairs, load_pair
-from data.registry import DATASETS
+from data.registry import DATASETS, scenario_shares
 from data.synthesis import Synthesizer
 from metrics import compute
 from models.fuser import Fuser
 from models.highres import DeFusionPPHR
 from models.mae import MAE
-from models.registry import LOSSES, create_model
+from models.registry import create_loss, create_model
 from models.tasks import CUDTask, MAETask
 from models.tasks_hr import HRTask
 from models.weights import load_weights
@@ -37,10 +36,10 @@ def build_task(options: Options) -> nn.Module:
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
     task, loss = (HRTask, "HRLoss") if isinstance(model, DeFusionPPHR) else (CUDTask, "CUDLoss")
-    prepare = Synthesizer(size, options.synthesis.scenarios)
+    prepare = Synthesizer(size, scenario_shares(options))
     if isinstance(model, MAE):
         task, prepare, loss = MAETask, FlippedCrop(size), "MAELoss"
-    return task(model, prepare, LOSSES.create(options.train.loss or loss, **options.train.loss_arguments))
+    return task(model, prepare, create_loss(options, loss))
 
 
 def build_loader(options: Options, **place: Any) -> Loader:

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from data.irvis import PairCrop
-from data.registry import DATASETS
+from data.registry import DATASETS, scenario_shares
 from data.streams import PairedStreams
 from data.synthesis import Synthesizer
 from models.multimodal import DeFusionPPMM
-from models.registry import LOSSES, MODELS, create_model
+from models.registry import LOSSES, MODELS, create_loss, create_model
 from models.tasks import MCUDTask
 from models.teachers import Teachers
 from models.weights import load_weights
@@ -38,8 +38,8 @@ def build_task(options: Options) -> nn.Module:
     model = create_model(options, teacher_widths=teachers.widths)
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
-    return MCUDTask(model, Synthesizer(size, options.synthesis.scenarios),
-                    LOSSES.create(settings.loss or "CUDLoss", **settings.loss_arguments), teachers=teachers,
+    return MCUDTask(model, Synthesizer(size, scenario_shares(options)),
+                    create_loss(options, "CUDLoss"), teachers=teachers,
                     augment=PairCrop(size), multimodal_criterion=LOSSES.create("MCUDLoss"),
                     mcud_weight=settings.mcud_weight)
 

@@ -51,5 +51,5 @@ def test_mistakes(checkpoint, tmp_path):
     with pytest.raises(UserError, match="ending"):
         export(checkpoint, tmp_path / "out.onnx")
     (tmp_path / "broken.pt").write_bytes(checkpoint.read_bytes()[:3000])
-    with pytest.raises(UserError, match="broken.pt"):
+    with pytest.raises(UserError, match=r"broken\.pt"):
         export(tmp_path / "broken.pt", tmp_path / "out.pth")
