@@ -44,8 +44,7 @@ def build_task(options: Options) -> nn.Module:
 
 def build_loader(options: Options, **place: Any) -> Loader:
     """Batches of the training set that the options name."""
-    data = options.dataset.train
-    return DATASETS.get(data.type, where=options.at("dataset.train.type"))(data, **place)
+    return DATASETS.get(options.dataset.train.type, where=options.at("dataset.train.type"))(options.dataset.train, **place)
 
 
 build_validation = pair_validation(find=find_pairs, load=load_pair, fuser=Fuser, score=compute)
