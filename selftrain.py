@@ -44,7 +44,8 @@ def build_task(options: Options) -> nn.Module:
 
 def build_loader(options: Options, **place: Any) -> Loader:
     """Batches of the training set that the options name."""
-    return DATASETS.get(options.dataset.train.type, where=options.at("dataset.train.type"))(options.dataset.train, **place)
+    data = options.dataset.train
+    return DATASETS.get(data.type, where=options.at("dataset.train.type"))(data, **place)
 
 
 build_validation = pair_validation(find=find_pairs, load=load_pair, fuser=Fuser, score=compute)
