@@ -13,8 +13,13 @@ $(VENV)/.installed: requirements.txt
 
 demo: $(VENV)/.installed  ## fuse simulated pairs with the shipped weights; prints where to look
 	$(BIN)/python -m data.demo $(DEMO)
-	for task in IVF MEF MFF; do $(BIN)/python test.py -opt option/test/Demo_$$task.yaml || exit; done
-	@echo "open results/Demo_IVF/contact_sheet.png and results/Demo_IVF/report.html (and Demo_MEF, Demo_MFF)"
+	for task in IVF MEF MFF; do \
+	    $(BIN)/python test.py -opt option/test/Demo_$$task.yaml --set save.report=true || exit; \
+	    $(BIN)/python test.py -opt option/test/Demo_$$task.yaml --set model=SaliencePyramid \
+	        --set name=Demo_$${task}_SaliencePyramid || exit; \
+	done
+	@echo "open results/Demo_IVF/contact_sheet.png and results/Demo_IVF/report.html (and Demo_MEF, Demo_MFF);"
+	@echo "results/Demo_*_SaliencePyramid is what a pyramid without any learning makes of the same pairs"
 
 test: $(VENV)/.installed  ## the whole default suite
 	$(BIN)/python -m pytest
