@@ -61,7 +61,8 @@ def test_arithmetic_is_counted_as_the_method_needs_it():
 
 @pytest.mark.slow
 def test_a_step_of_the_published_network_has_the_known_arithmetic():
-    assert training._step_gflop(DeFusionPP(), 16) / 16 == pytest.approx(33, rel=0.05)
+    """About 33 GFLOP a pair as published; merged projections and values that are computed once save a tenth."""
+    assert 0.88 * 33 < training._step_gflop(DeFusionPP(), 16) / 16 < 33
 
 
 def test_repeats_keep_to_the_budget_and_split_the_fastest():
