@@ -101,10 +101,7 @@ class Fuser:
         about = read_metadata(path) if path.is_file() else {}
         network = network or json.loads(about.get("network", "{}"))
         net = MODELS.create(model or about.get("model", "DeFusionPP"), **network)
-        load_weights(net, path, strict=strict)
-        fuser = cls(net, **kwargs)
-        fuser.checksum = weight_checksum(path)
-        return fuser
+        return cls(net, **kwargs)._load(path, strict)
 
     @classmethod
     def from_options(cls, options: Options) -> "Fuser":
@@ -123,11 +120,14 @@ class Fuser:
                             "such as one of pretrained/")
         about = read_metadata(path) if needed and Path(path).is_file() else {}
         model = create_model(options, **json.loads(about.get("network", "{}")))
-        if needed:
-            load_weights(model, path, strict=options.path.strict_load)
         fuser = cls(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
-        fuser.checksum = weight_checksum(path) if needed else None
-        return fuser
+        return fuser._load(path, options.path.strict_load) if needed else fuser
+
+    def _load(self, path: str | Path, strict: bool) -> "Fuser":
+        """Itself, with the weights of a file, whose checksum is kept for the record."""
+        load_weights(self.model, path, strict=strict)
+        self.checksum = weight_checksum(path)
+        return self
 
     @torch.inference_mode()
     def __call__(self, first: Source, second: Source, *, task: str | None = None, color: str | None = None,
