@@ -9,7 +9,7 @@ import numpy as np
 from metrics.ranking import Comparison, direction
 
 WIDTH = 380
-LABEL_WIDTH = 118
+LABEL_WIDTH = 136
 ROW = 22
 TOP = 8
 AXIS = 24

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,9 @@ def definitions(names: Sequence[str]) -> dict[str, str]:
     return {name: METRICS[name].key for name in names}
 
 
-def write_report(comparison: Comparison, folder: str | Path, *, title: str, provenance: Provenance,
-                 stems: Sequence[str] | None = None, count: int = 4, limits: PictureLimits | None = None,
-                 html: bool = True, markdown: bool = True) -> list[Path]:
+def write_report(comparison: Comparison, folder: str | Path, *, title: str, provenance: Provenance, note: str = "",
+                 links: Mapping[str, str] | None = None, stems: Sequence[str] | None = None, count: int = 4,
+                 limits: PictureLimits | None = None, html: bool = True, markdown: bool = True) -> list[Path]:
     """Write ``report.html``, and ``report.md`` with its pictures in ``report_files/``; an earlier report is replaced.
 
     Args:
@@ -66,6 +66,8 @@ def write_report(comparison: Comparison, folder: str | Path, *, title: str, prov
         folder: where to write.
         title: the heading.
         provenance: how the numbers were made; shown as given.
+        note: what a reader has to know first, below the title.
+        links: text -> address of neighbouring pages, for the HTML file.
         stems: the pairs to show; None: those about which the methods disagree most.
         count: how many of those.
         limits: how large the HTML file's pictures may be.
@@ -81,14 +83,15 @@ def write_report(comparison: Comparison, folder: str | Path, *, title: str, prov
     limits = limits or PictureLimits()
     chosen = choose_stems(comparison, count) if stems is None else list(stems)
     pairs = load_pairs(comparison, chosen, limits.side)
-    content = _content(comparison, title, provenance) | {"chosen": stems is None, "pairs": pairs}
+    content = describe(comparison, title, provenance, note)
+    content |= {"chosen": stems is None, "pairs": pairs, "links": links or {}}
     written = []
     if html:
         uris, coding = encode_all(pairs, limits)
-        written.append(_write(folder / "report.html", "report.html.j2", {**content, "uris": uris, "coding": coding}))
+        written.append(render(folder / "report.html", "report.html.j2", {**content, "uris": uris, "coding": coding}))
     if markdown:
         files = _write_files(folder / "report_files", content["plots"], pairs)
-        written.append(_write(folder / "report.md", "report.md.j2", {**content, **files}))
+        written.append(render(folder / "report.md", "report.md.j2", {**content, **files}))
     return written
 
 
@@ -106,11 +109,12 @@ def decimals(values: Sequence[float]) -> int:
     return min(digits, 6)
 
 
-def _content(comparison: Comparison, title: str, provenance: Provenance) -> dict[str, Any]:
-    """What both templates tell."""
+def describe(comparison: Comparison, title: str, provenance: Provenance, note: str = "") -> dict[str, Any]:
+    """What the templates tell of a comparison, HTML and Markdown."""
     lines = _lines(comparison)
     return {
         "title": title,
+        "note": note,
         "metrics": [METRICS[name] for name in comparison.names],
         "arrows": {name: ARROWS[direction(name)] for name in comparison.names},
         "words": {name: WORDS[direction(name)] for name in comparison.names},
@@ -201,7 +205,8 @@ def _environment(html: bool) -> Environment:
     return environment
 
 
-def _write(path: Path, template: str, content: dict[str, Any]) -> Path:
+def render(path: Path, template: str, content: dict[str, Any]) -> Path:
+    """Write a template of this room, filled; ``.html.j2`` escapes what it is given."""
     text = _environment(template.endswith(".html.j2")).get_template(template).render(content)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

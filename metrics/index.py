@@ -1,0 +1,74 @@
+"""Several reports under one roof: a page that links them, and the same as Markdown, which forges show by itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from metrics.ranking import Comparison
+from metrics.report import describe, render
+from metrics.scores import Provenance
+from utils.files import atomic_write
+
+QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One report of an index.
+
+    Attributes:
+        folder: of its ``report.html``, relative to the index.
+        title: its heading.
+        note: what a reader has to know of it.
+        comparison: what it tells.
+        sheet: a contact sheet, (H, W, 3) RGB uint8.
+    """
+
+    folder: str
+    title: str
+    note: str
+    comparison: Comparison
+    sheet: np.ndarray
+
+
+def write_index(folder: Path, chapters: Sequence[Chapter], *, title: str, note: str,
+                provenance: Provenance) -> list[Path]:
+    """Write ``index.html`` and ``README.md``, and each chapter's sheet as ``<chapter>/pictures.jpg``.
+
+    Args:
+        folder: where the chapters' folders lie.
+        chapters: in the order of the page.
+        title: the heading.
+        note: what a reader has to know first.
+        provenance: how all of it was made; shown as given.
+
+    Returns:
+        The files.
+    """
+    told = [{"folder": one.folder, "sheet": one.sheet.shape, **describe(one.comparison, one.title, {}, one.note)}
+            for one in chapters]
+    content = {"title": title, "note": note, "chapters": told, "provenance": provenance, "rows": _rows(chapters)}
+    pictures = [_write_jpeg(folder / one.folder / "pictures.jpg", one.sheet) for one in chapters]
+    return [render(folder / "index.html", "index.html.j2", content),
+            render(folder / "README.md", "index.md.j2", content), *pictures]
+
+
+def _rows(chapters: Sequence[Chapter]) -> dict[str, list[str]]:
+    """Method -> its mean rank in each chapter as text, empty where it has none.
+
+    Those ranked everywhere come first, by the mean: a rank among others compares with none of these.
+    """
+    ranks = [one.comparison.mean_ranks() for one in chapters]
+    methods = dict.fromkeys(name for table in ranks for name in table)
+    known = {name: [table[name] for table in ranks if name in table] for name in methods}
+    order = sorted(methods, key=lambda name: (-len(known[name]), float(np.mean(known[name]))))
+    return {name: [f"{table[name]:.2f}" if name in table else "" for table in ranks] for name in order}
+
+
+def _write_jpeg(path: Path, pixels: np.ndarray) -> Path:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".jpg", pixels[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1])
+    return path
