@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := experiments/demo_data
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench report clean
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed  ## speed of training and fusing on this machine
 	$(BIN)/python -m benchmarks.bench
+
+report: $(VENV)/.installed  ## docs/report: all methods on simulated pairs, with the weights of pretrained/
+	$(BIN)/python -m benchmarks.comparison docs/report
 
 clean:  ## everything that can be made again
 	rm -rf $(VENV) .pytest_cache .ruff_cache $(DEMO)

@@ -1,0 +1,79 @@
+"""The report's command shows every method on every task's page, from simulated pairs, in files that ask for nothing."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks import comparison
+from data import demo
+from metrics import COMMON
+from tests.metrics.browser import Browser, find_chromium
+from utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "LONG_SIDE", 96)
+        comparison.main([str(out), "--weights"])
+    return out
+
+
+@pytest.mark.parametrize("name", comparison.TASKS)
+def test_a_page_shows_every_method_of_its_task(folder, name):
+    task = comparison.TASKS[name]
+    html = (folder / name.lower() / "report.html").read_text(encoding="utf-8")
+    methods = {*comparison.EVERYWHERE, *task.methods}
+    assert set(re.findall(r'<tr data-method="([^"]*)"', html)) == methods
+    pictures = re.findall(r'<img src="data:image/[^"]+" [^>]*alt="([^"]*), \w+"', html)
+    assert len(pictures) == comparison.SHOWN * (2 + len(methods)) and methods < set(pictures)
+    names = {*COMMON, *task.names, *(comparison.TRUTH if task.truth else ())}
+    assert set(re.findall(r"<figcaption><strong>(\w+)</strong>", html)) == names
+    assert "simulated" in html and "no benchmark" in html and "make report" in html
+    assert all(one.startswith(("data:", "#", "../index.html")) for one in re.findall(r'(?:src|href)="([^"]*)"', html))
+
+
+def test_index_and_readme_lead_to_files_that_are_there(folder):
+    html, markdown = ((folder / name).read_text(encoding="utf-8") for name in ("index.html", "README.md"))
+    links = {one for one in re.findall(r'(?:src|href)="([^"]*)"', html) if not one.startswith("data:")}
+    links |= set(re.findall(r"\]\(([^)]*)\)", markdown))
+    assert {f"{name.lower()}/{file}" for name in comparison.TASKS for file in ("report.html", "pictures.jpg")} < links
+    assert all((folder / link).is_file() for link in links)
+    methods = {*comparison.EVERYWHERE, *(name for task in comparison.TASKS.values() for name in task.methods)}
+    assert all(name in html and name in markdown for name in methods)
+    assert all("simulated" in text and "no benchmark" in text for text in (html, markdown))
+    for table in re.findall(r"(?:^\|.*\n)+", markdown, re.M):
+        assert len({line.count("|") for line in table.splitlines()}) == 1, table
+
+
+def test_sheets_hold_a_row_for_each_picture(folder):
+    sheet = cv2.imread(str(folder / "mff" / "pictures.jpg"))
+    rows = 2 + len(comparison.EVERYWHERE) + len(comparison.TASKS["MFF"].methods)
+    assert sheet.shape[0] > rows * comparison.CELL > 0 and sheet.std() > 20
+
+
+def test_the_truth_is_nearer_to_a_selection_of_the_sharp_side_than_to_the_mean(folder):
+    html = (folder / "mff" / "report.html").read_text(encoding="utf-8")
+    summary = re.search(r'aria-label="PSNR_truth [^"]*"', html)[0]
+    means = {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+\d)", summary.partition("Means:")[2])}
+    assert means["FocusSelection"] > means["Average"] + 3 and np.isfinite(list(means.values())).all()
+
+
+def test_weights_that_are_missing_are_a_users_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"none\.safetensors"):
+        comparison.main([str(tmp_path), "--weights", str(tmp_path / "none.safetensors")])
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_index_fits_and_asks_for_its_own_files_only(folder, width):
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with Browser(program) as page:
+        page.open(folder / "index.html", width, 800, touch=width < 500)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate("[...document.images].map(image => image.naturalWidth > 0)") == [True] * 3
+        assert page.complaints == [] and all(one.startswith(folder.as_uri()) for one in page.requests)
