@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.runs import add_training_arguments, keep_text, resumed_trainer, run_options
 from data.images import write_picture
 from data.pairs import find_pairs, load_pair
 from data.photos import build_photo_loader
@@ -31,8 +32,6 @@ from models.tasks_hr import HRTask
 from option.schema import Options, TestDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.distributed import choose_device
-from utils.files import atomic_write
-from utils.training import Trainer
 
 log = logging.getLogger("ablation")
 
@@ -93,36 +92,22 @@ VARIANTS = {
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
+    add_training_arguments(parser)
     parser.add_argument("--held-back", type=Path, help="folder of other photographs: scores with truth")
     for task in METRICS:
         parser.add_argument(f"--{task.lower()}", type=Path, help=f"folder of {task} pairs to score on")
-    parser.add_argument("--out", type=Path, required=True, help="where runs, pictures and scores go")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--images", type=int, default=20_000, help="photographs that each variant sees")
     parser.add_argument("--size", type=int, default=224, help="side of the training crops")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=4e-4)
-    parser.add_argument("--minutes", type=float, default=10, help="between two checkpoints")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--amp", default="auto", choices=("auto", "off", "bf16"))
-    parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args(arguments)
 
 
 def options_of(name: str, variant: Variant, args: argparse.Namespace) -> Options:
     """The option file that would train a variant."""
-    steps = max(1, args.images // args.batch)
-    return Options.model_validate({
-        "name": name, "model": variant.model, "network_G": variant.network, "use_tb_logger": False,
-        "dataset": {"train": {"dataroot": str(args.photos), "batch_size": args.batch, "image_size": args.size,
-                              "workers": args.workers, "cache": "ram", "cache_size": max(args.size, 32)}},
-        "synthesis": {"scenarios": variant.scenarios or {"noise": 1.0}},
-        "logger": {"print_freq": 20, "save_checkpoint_minutes": args.minutes, "keep_checkpoints": 1},
-        "train": {"lr": args.lr, "schedule": "cosine", "warmup_epochs": 0.2, "epoch": 1_000_000, "max_steps": steps,
-                  "manual_seed": args.seed, "loss": variant.loss, "loss_arguments": variant.loss_arguments,
-                  "amp": args.amp, **variant.train}})
+    return run_options(name, args, model=variant.model, network=variant.network, size=args.size,
+                       cache_size=max(args.size, 32), scenarios=variant.scenarios, train={
+                           "max_steps": max(1, args.images // args.batch), "warmup_epochs": 0.2,
+                           "loss": variant.loss, "loss_arguments": variant.loss_arguments, **variant.train})
 
 
 def train(name: str, variant: Variant, args: argparse.Namespace, device: torch.device) -> nn.Module:
@@ -137,10 +122,8 @@ def train(name: str, variant: Variant, args: argparse.Namespace, device: torch.d
     folder = args.out / name
     folder.mkdir(parents=True, exist_ok=True)
     loader = build_photo_loader(options.dataset.train, seed=args.seed, run_dir=folder, device=device)
-    trainer = Trainer(task_class(model, Synthesizer(args.size, variant.scenarios), criterion), loader, options=options,
-                      run_dir=folder, device=device)
-    trainer.resume("latest")
-    trainer.fit()
+    task = task_class(model, Synthesizer(args.size, variant.scenarios), criterion)
+    resumed_trainer(task, loader, options, folder, device).fit()
     return model.eval()
 
 
@@ -214,12 +197,10 @@ def main(arguments: list[str]) -> None:
         model = train(name, variant, args, device)
         minutes = (time.monotonic() - start) / 60
         rows[name] = {"images": images, "minutes": minutes, "scores": score(name, model, args, device)}
-        with atomic_write(kept) as temporary:
-            temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        keep_text(json.dumps(rows, indent=1), kept)
         log.info("%s: %s", name, rows[name]["scores"])
     text = table(rows)
-    with atomic_write(args.out / "table.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    keep_text(text, args.out / "table.md")
     print(text)
 
 
