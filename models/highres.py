@@ -5,14 +5,15 @@ instead of drawing: the fused picture is mixed from the two pictures themselves,
 pyramid,
 
     fused band l = w_l band_l(x1) + (1 - w_l) band_l(x2)
-    w_l = sigmoid(g_l (ln E_l(x1) - ln E_l(x2)) + correction_l),    l = 0 .. L - 1
-    w_base = sigmoid(e (exposure(x1) - exposure(x2)) + correction_base)
+    w_l = sigmoid(g_l (ln E_l(x1) - ln E_l(x2)) + sum_k t_kl (ln V_k(x1) - ln V_k(x2)) + correction_l),  l < L
+    w_base = sigmoid(e (exposure(x1) - exposure(x2)) + sum_k t_kL (ln V_k(x1) - ln V_k(x2)) + correction_L)
 
-with local energies E (`models/pyramid.py`), learned gains g_l and e, and corrections by `CorrectionNetwork` from
-both pictures and the transformer's tokens. Corrections and e start at zero, g_l at 8: the untrained head *is*
-``SaliencePyramid``. Bands of two pictures can add up to more than either shows (halos, clipped edges): what
-leaves the range of the two pixels is bent back, at most ``overshoot`` stays outside. (Ours: not part of the
-published method, whose losses the transformer keeps.)
+with local energies E (`models/pyramid.py`), evidence V_k from other bands and further around
+(`models/evidence.py`), learned gains g_l and e, and trusts t and corrections by `CorrectionNetwork`, pixel by
+pixel, from both pictures and the transformer's tokens. Trusts, corrections and e start at zero, g_l at 8: the
+untrained head *is* ``SaliencePyramid``. Bands of two pictures can add up to more than either shows (halos,
+clipped edges): what leaves the range of the two pixels is bent back, at most ``overshoot`` stays outside. (Ours:
+not part of the published method, whose losses the transformer keeps.)
 
 Large pictures. ``decompose`` takes a pair of any size. When the transformer should see windows only:
 
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from models import pyramid
 from models.corrections import CorrectionNetwork
 from models.defusion import Decomposition, DeFusionPP, PairTokens
+from models.evidence import gather_evidence
 from models.layers import choose_kept
 from models.registry import MODELS
 
@@ -46,12 +48,14 @@ class HRDecomposition(Decomposition):
     W x1 + (1 - W) x2, so that the three add up to it.
 
     Attributes:
-        weights: of the first picture for each band and the base, L + 1 tensors (B, 1, h, w) in [0, 1].
+        logits: of the first picture for each band and the base, L + 1 tensors (B, 1, h, w).
+        weights: their sigmoids, in [0, 1].
         bases: bases of the two pictures, (2, B, 3, h, w).
         base: the mixed base, (B, 3, h, w).
         patches: what the published heads draw (training, or with ``patches=True``), patch resolution.
     """
 
+    logits: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     bases: Tensor | None = None
     base: Tensor | None = None
@@ -74,6 +78,7 @@ class DeFusionPPHR(DeFusionPP):
         widths: channels of the correction network at the levels 1 .. ``levels``.
         token_channels: channels to which an image's tokens are projected for the head.
         bound: largest correction of a logit.
+        trust_bound: largest trust in a kind of evidence.
         overshoot: how far a pixel may leave the range of the two source pixels; None: as far as the bands take it.
         **transformer: keywords of ``DeFusionPP``.
     """
@@ -83,7 +88,7 @@ class DeFusionPPHR(DeFusionPP):
 
     def __init__(self, *, use_tokens: bool = True, frozen: bool = False, levels: int = pyramid.LEVELS,
                  window: int = pyramid.WINDOW, widths: Sequence[int] = (16, 24, 32, 48, 48),
-                 token_channels: int = 12, bound: float = 3.0,
+                 token_channels: int = 12, bound: float = 3.0, trust_bound: float = 24.0,
                  overshoot: float | None = 0.1, **transformer) -> None:
         super().__init__(**transformer)
         self.frozen = frozen or not use_tokens
@@ -99,7 +104,7 @@ class DeFusionPPHR(DeFusionPP):
         if use_tokens:
             self.unique_map = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, token_channels))
             self.shared_map = nn.Sequential(nn.LayerNorm(2 * dim), nn.Linear(2 * dim, token_channels))
-        self.corrections = CorrectionNetwork(levels, widths, self.map_channels, bound)
+        self.corrections = CorrectionNetwork(levels, widths, self.map_channels, bound, trust_bound)
         self.log_gain = nn.Parameter(torch.full((levels,), pyramid.GAIN).log())
         self.exposure_gain = nn.Parameter(torch.zeros(()))
 
@@ -174,18 +179,21 @@ class DeFusionPPHR(DeFusionPP):
             *bands, bases = pyramid.build_pyramids((x1.float(), x2.float()), self.levels)
             energies = [pyramid.band_energy(band, self.window).log() for band in bands]
             greys = _grey_pyramid(bands, bases)
+            evidence = gather_evidence(bands, greys[0], self.levels)
         views = None if maps is None else self._views(maps)
-        corrections = self.corrections(energies, greys, views)
+        corrections, trusts = self.corrections(energies, greys, evidence, views)
         with torch.autocast(x1.device.type, enabled=False):
             gains = self.log_gain.exp()
-            logits = [gain * (energy[0] - energy[1]) + correction
-                      for gain, energy, correction in zip(gains, energies, corrections)]
             exposure = pyramid.exposure_logits(bases)
-            logits.append(self.exposure_gain * (exposure[0] - exposure[1]) + corrections[-1])
-            return self._mix(x1, x2, bands, bases, [logit.sigmoid() for logit in logits], energies)
+            own = [gain * (energy[0] - energy[1]) for gain, energy in zip(gains, energies)]
+            own.append(self.exposure_gain * (exposure[0] - exposure[1]))
+            logits = [logit + (trust * (wide[0] - wide[1])).sum(dim=1, keepdim=True) + correction
+                      for logit, trust, wide, correction in zip(own, trusts, evidence, corrections)]
+            return self._mix(x1, x2, bands, bases, logits, energies)
 
-    def _mix(self, x1: Tensor, x2: Tensor, bands: list[Tensor], bases: Tensor, weights: list[Tensor],
+    def _mix(self, x1: Tensor, x2: Tensor, bands: list[Tensor], bases: Tensor, logits: list[Tensor],
              energies: list[Tensor]) -> HRDecomposition:
+        weights = [logit.sigmoid() for logit in logits]
         mixed = [torch.lerp(pair[1], pair[0], weight) for pair, weight in zip([*bands, bases], weights)]
         fused = pyramid.collapse_pyramid(mixed)
         if self.overshoot is not None:
@@ -194,7 +202,8 @@ class DeFusionPPHR(DeFusionPP):
             whole = _overall_weight(weights, energies)
             unique1, unique2 = (2 * whole - 1).clamp(min=0) * x1, (1 - 2 * whole).clamp(min=0) * x2
             common = torch.minimum(whole, 1 - whole) * (x1 + x2)
-        return HRDecomposition(common, unique1, unique2, fused, weights=weights, bases=bases, base=mixed[-1])
+        return HRDecomposition(common, unique1, unique2, fused, logits=logits, weights=weights, bases=bases,
+                               base=mixed[-1])
 
     def _look(self, x1: Tensor, x2: Tensor) -> tuple[Decomposition, Tensor]:
         """The transformer on a pair, the same for both orders: what it draws, and its maps."""

@@ -114,7 +114,7 @@ def box_mean(image: Tensor, window: int) -> Tensor:
     """Mean over ``window`` x ``window`` pixels (odd), replicate border; (B, C, H, W) -> same shape."""
     margin = window // 2
     padded = F.pad(image, (margin, margin, margin, margin), mode="replicate")
-    return F.avg_pool2d(padded, window, stride=1)
+    return F.avg_pool2d(F.avg_pool2d(padded, (window, 1), stride=1), (1, window), stride=1)
 
 
 def band_energy(band: Tensor, window: int = WINDOW, floor: float = FLOOR) -> Tensor:

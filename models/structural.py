@@ -1,4 +1,4 @@
-"""What the full-resolution head learns from: local structure without truth, brightness, and truth where it is true.
+"""What the full-resolution head learns from: structure and edges without truth, brightness, truth where it is true.
 
 Shape letters: B pairs, H x W pixels.
 """
@@ -91,6 +91,40 @@ def structural_loss(fused: Tensor, source1: Tensor, source2: Tensor, windows: Se
     return torch.stack(values).mean(dim=0)
 
 
+def texture_loss(fused: Tensor, source1: Tensor, source2: Tensor) -> Tensor:
+    """How far the fused picture's luma gradients are from the stronger of its sources', RGB (B, 3, H, W) -> (B,).
+
+    The L1 norm of the difference of the two Sobel derivatives, each in luma a pixel; wanted at each pixel are both
+    derivatives of the source whose gradient is longer there. The texture loss of Tang et al. 2022 (PIAFusion),
+    with the gradient's direction instead of its absolute values.
+    """
+    got, first, second = (sobel(luma(x)) for x in (fused, source1, source2))
+    stronger = first.square().sum(dim=1, keepdim=True) > second.square().sum(dim=1, keepdim=True)
+    return (got - torch.where(stronger, first, second)).abs().mean(dim=(1, 2, 3))
+
+
+def sobel(x: Tensor) -> Tensor:
+    """Sobel derivatives along x and y, replicate border: (B, 1, H, W) -> (B, 2, H, W) in units a pixel."""
+    across = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    rows = (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 8
+    columns = (across[..., :-2] + 2 * across[..., 1:-1] + across[..., 2:]) / 8
+    return torch.cat([rows[..., 2:] - rows[..., :-2], columns[..., 2:, :] - columns[..., :-2, :]], dim=1)
+
+
+def selection_loss(logits: Sequence[Tensor], share: Tensor) -> Tensor:
+    """Cross entropy of the weights of all bands and the base against who is sharp where, -> (B,).
+
+    Args:
+        logits: of the first picture, L + 1 tensors (B, 1, h, w), finest first.
+        share: (B, 1, H, W) in [0, 1]: 1 where the first picture alone is sharp, 0 where the second is.
+    """
+    values = []
+    for logit in logits:
+        values.append(F.binary_cross_entropy_with_logits(logit, share, reduction="none").mean(dim=(1, 2, 3)))
+        share = pyramid.shrink(share)
+    return torch.stack(values).mean(dim=0)
+
+
 def wanted_base(bases: Tensor, rule: Literal["exposure", "warmer", "average"]) -> Tensor:
     """What the base should be when there is no truth.
 
@@ -124,16 +158,18 @@ class HRLoss(nn.Module):
     The head's terms, each over the samples where it holds (``Sample.head``, ``Sample.truth``), divided by the size
     of the whole batch, so that a sample weighs the same whatever its neighbours are:
 
-    - structure: :func:`structural_loss` against the pair before noise and glare (``clean1``, ``clean2``);
+    - structure, :func:`structural_loss`, and texture, :func:`texture_loss`, against the pair before noise and
+      glare (``clean1``, ``clean2``);
     - base: L1 of the mixed base against the base of the undamaged photograph; without one (real pairs) against
       :func:`wanted_base`;
-    - truth: L1 + DSSIM against the photograph, only where every pixel of it can be had (focus).
+    - truth: L1 + DSSIM against the photograph, only where every pixel of it can be had (focus);
+    - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands.
 
     Samples with ``head`` 0 (noise) reach the transformer's published losses only.
 
     Args:
         published: weight of the published losses.
-        structure, base, truth: weights of the head's terms.
+        structure, texture, base, truth, selection: weights of the head's terms.
         base_mix: how far the base's target moves from the photograph's base to what ``base_rule`` wants, in [0, 1].
         base_rule: "exposure" or "average", see :func:`wanted_base`; "average" with a mix of 1 keeps the baseline's.
         windows, shrinks: sides and scales of the structural windows.
@@ -142,13 +178,15 @@ class HRLoss(nn.Module):
 
     wants_sample = True
 
-    def __init__(self, *, published: float = 1.0, structure: float = 20.0, base: float = 20.0, truth: float = 20.0,
-                 base_mix: float = 0.0, base_rule: Literal["exposure", "average"] = "exposure",
-                 windows: Sequence[int] = (5, 9, 17), shrinks: Sequence[int] = (1,), **cud: float) -> None:
+    def __init__(self, *, published: float = 1.0, structure: float = 20.0, texture: float = 0.0, base: float = 20.0,
+                 truth: float = 20.0, selection: float = 0.0, base_mix: float = 0.0,
+                 base_rule: Literal["exposure", "average"] = "exposure", windows: Sequence[int] = (5, 9, 17),
+                 shrinks: Sequence[int] = (1,), **cud: float) -> None:
         super().__init__()
         if any(window < 3 or window % 2 == 0 for window in windows):
             raise ValueError(f"HRLoss: windows={tuple(windows)}; give odd sides from 3 up")
         self.published, self.structure, self.base, self.truth = published, structure, base, truth
+        self.texture, self.selection = texture, selection
         self.base_mix, self.base_rule, self.windows = base_mix, base_rule, tuple(windows)
         self.shrinks = tuple(shrinks)
         self.cud = CUDLoss(**cud)
@@ -169,20 +207,27 @@ class HRLoss(nn.Module):
         return terms | {"total_loss": total}
 
     def head_terms(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
-        """The head's terms for a synthetic batch."""
-        fused, target = out.fused.float(), sample.target
-        structure = structural_loss(fused, sample.clean1, sample.clean2, self.windows, self.shrinks)
-        wanted = shrink_to_base(target, len(out.weights) - 1)
-        if self.base_mix > 0:
-            wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule), self.base_mix)
-        base = (out.base - wanted).abs().mean(dim=(1, 2, 3))
-        dissimilar = ((1 - ssim_map(fused, target)) / 2).clamp(0, 1).mean(dim=(1, 2, 3))
-        truth = (fused - target).abs().mean(dim=(1, 2, 3)) + 0.5 * dissimilar
-        return {
-            "head_structure": self.structure * _held(structure, sample.head),
-            "head_base": self.base * _held(base, sample.head),
-            "head_truth": self.truth * _held(truth, sample.head * sample.truth),
-        }
+        """The head's terms for a synthetic batch; terms of weight 0 are not computed."""
+        fused, target, head, true = out.fused.float(), sample.target, sample.head, sample.head * sample.truth
+        terms = {}
+        if self.structure:
+            structure = structural_loss(fused, sample.clean1, sample.clean2, self.windows, self.shrinks)
+            terms["head_structure"] = self.structure * _held(structure, head)
+        if self.texture:
+            terms["head_texture"] = self.texture * _held(texture_loss(fused, sample.clean1, sample.clean2), head)
+        if self.base:
+            wanted = shrink_to_base(target, len(out.weights) - 1)
+            if self.base_mix > 0:
+                wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule), self.base_mix)
+            terms["head_base"] = self.base * _held((out.base - wanted).abs().mean(dim=(1, 2, 3)), head)
+        if self.truth:
+            dissimilar = ((1 - ssim_map(fused, target)) / 2).clamp(0, 1).mean(dim=(1, 2, 3))
+            truth = (fused - target).abs().mean(dim=(1, 2, 3)) + 0.5 * dissimilar
+            terms["head_truth"] = self.truth * _held(truth, true)
+        if self.selection:
+            share = (1 + sample.mask1 - sample.mask2) / 2
+            terms["head_selection"] = self.selection * _held(selection_loss(out.logits, share), true)
+        return terms
 
     def real(self, out: HRDecomposition, x1: Tensor, x2: Tensor, rule: str = "warmer") -> dict[str, Tensor]:
         """The head's terms for a batch of real pairs, without any truth.
@@ -194,6 +239,7 @@ class HRLoss(nn.Module):
         """
         terms = {
             "real_structure": self.structure * structural_loss(out.fused, x1, x2, self.windows, self.shrinks).mean(),
+            "real_texture": self.texture * texture_loss(out.fused, x1, x2).mean(),
             "real_base": self.base * F.l1_loss(out.base, wanted_base(out.bases, rule)),
         }
         return terms | {"total_loss": sum(terms.values())}

@@ -83,10 +83,13 @@ def test_corrections_are_bounded():
     sizes = [(64, 80), (32, 40), (16, 20), (8, 10), (4, 5), (2, 3)]
     energies = [torch.randn(2, 1, 1, *size) - 4 for size in sizes[:-1]]
     greys = [torch.rand(2, 1, 1, *size) for size in sizes]
-    corrections = network(energies, greys, torch.randn(2, 1, 5, *sizes[2]))
+    evidence = [torch.randn(2, 1, 2, *size) - 4 for size in sizes]
+    corrections, trusts = network(energies, greys, evidence, torch.randn(2, 1, 5, *sizes[2]))
     assert [tuple(c.shape[-2:]) for c in corrections] == sizes
     assert all(c.abs().max() <= 2.0 for c in corrections)
     assert max(c.abs().max() for c in corrections) > 1.9
+    assert [tuple(t.shape[-3:]) for t in trusts] == [(2, *size) for size in sizes]
+    assert 20 < max(t.abs().max() for t in trusts) <= 24.0
 
 
 def test_overshoot_is_bounded_and_otherwise_nothing_changes():

@@ -11,7 +11,16 @@ from data.registry import SCENARIOS
 from data.synthesis import Sample
 from models.highres import DeFusionPPHR
 from models.registry import LOSSES
-from models.structural import HRLoss, luma, structural_loss, structural_map, wanted_base
+from models.structural import (
+    HRLoss,
+    luma,
+    selection_loss,
+    sobel,
+    structural_loss,
+    structural_map,
+    texture_loss,
+    wanted_base,
+)
 
 SMALL = {"embed_dim": 48, "depth": 1, "num_heads": 3, "last_heads": 3, "decoder_heads": 4}
 
@@ -200,3 +209,44 @@ def test_registered_and_checked():
     assert isinstance(LOSSES.create("HRLoss", windows=[9]), HRLoss)
     with pytest.raises(ValueError, match="odd"):
         HRLoss(windows=(4,))
+
+
+def test_sobel_is_the_slope_of_a_ramp():
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
+    slopes = sobel((0.03 * columns + 0.05 * rows)[None, None])[..., 1:-1, 1:-1]
+    torch.testing.assert_close(slopes, torch.tensor([0.03, 0.05]).view(1, 2, 1, 1).expand_as(slopes))
+
+
+def test_texture_wants_the_longer_gradient_of_each_pixel():
+    sharp, _, other = images(3, channels=3)
+    faint = 0.3 + 0.2 * sharp  # the same edges, weaker
+    assert texture_loss(sharp, sharp, faint).max() < 1e-6
+    assert texture_loss(sharp + 0.1, faint, sharp).max() < 1e-6  # brightness and order have no say
+    expected = (sobel(luma(other)) - sobel(luma(sharp))).abs().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(texture_loss(other, sharp, faint), expected)
+
+
+def test_selection_is_least_where_all_bands_take_the_sharp_picture():
+    share = torch.zeros(1, 1, 32, 32)
+    share[..., :16] = 1
+    sides, size = [], 32
+    while size > 2:
+        side = torch.full((1, 1, size, size), -6.0)
+        side[..., : size // 2] = 6.0
+        sides.append(side)
+        size //= 2
+    right = selection_loss(sides, share)
+    undecided = selection_loss([torch.zeros_like(side) for side in sides], share)
+    one_band_wrong = selection_loss([-sides[0], *sides[1:]], share)
+    assert right < 0.35 and undecided.item() == pytest.approx(np.log(2), abs=1e-5)
+    assert one_band_wrong > right + 1
+    torch.testing.assert_close(selection_loss([-side for side in sides], 1 - share), right)
+
+
+def test_terms_without_weight_are_not_there():
+    sample = SCENARIOS.get("focus")(torch.rand(2, 3, 64, 64, generator=generator(1)), generator())
+    out = DeFusionPPHR(use_tokens=False, **SMALL).fuse(sample.x1, sample.x2)
+    terms = HRLoss(structure=0, base=0, texture=1, truth=0, selection=2)(out, sample)
+    assert set(terms) == {"head_texture", "head_selection", "total_loss"}
+    share = (1 + sample.mask1 - sample.mask2) / 2
+    torch.testing.assert_close(terms["head_selection"], 2 * selection_loss(out.logits, share).mean())
