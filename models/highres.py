@@ -12,8 +12,9 @@ with local energies E (`models/pyramid.py`), evidence V_k from other bands and f
 (`models/evidence.py`), learned gains g_l and e, and trusts t and corrections by `CorrectionNetwork`, pixel by
 pixel, from both pictures and the transformer's tokens. Trusts, corrections and e start at zero, g_l at 8: the
 untrained head *is* ``SaliencePyramid``. Bands of two pictures can add up to more than either shows (halos,
-clipped edges): what leaves the range of the two pixels is bent back, at most ``overshoot`` stays outside. (Ours:
-not part of the published method, whose losses the transformer keeps.)
+clipped edges): what leaves the range of the two pixels is bent back, at most ``overshoot`` stays outside. The base's
+brightness stays within ``base_shift`` of the mean of both. (Ours: not part of the published method, whose losses
+the transformer keeps.)
 
 Large pictures. ``decompose`` takes a pair of any size. When the transformer should see windows only:
 
@@ -48,15 +49,15 @@ class HRDecomposition(Decomposition):
     W x1 + (1 - W) x2, so that the three add up to it.
 
     Attributes:
-        logits: of the first picture for each band and the base, L + 1 tensors (B, 1, h, w).
-        weights: their sigmoids, in [0, 1].
+        weights: of the first picture for each band and the base, L + 1 tensors (B, 1, h, w) in [0, 1].
+        energies: logarithms of both pictures' energies, L tensors (2, B, 1, h, w).
         bases: bases of the two pictures, (2, B, 3, h, w).
         base: the mixed base, (B, 3, h, w).
         patches: what the published heads draw (training, or with ``patches=True``), patch resolution.
     """
 
-    logits: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
+    energies: list[Tensor] = field(default_factory=list)
     bases: Tensor | None = None
     base: Tensor | None = None
     patches: Decomposition | None = None
@@ -79,6 +80,8 @@ class DeFusionPPHR(DeFusionPP):
         token_channels: channels to which an image's tokens are projected for the head.
         bound: largest correction of a logit.
         trust_bound: largest trust in a kind of evidence.
+        base_shift: how far the mixed base may lie from the plain mean of both, in grey of [0, 1]: focus settings can
+            be chosen freely, but no overexposed picture's brightness takes over (a veil).
         overshoot: how far a pixel may leave the range of the two source pixels; None: as far as the bands take it.
         **transformer: keywords of ``DeFusionPP``.
     """
@@ -89,13 +92,13 @@ class DeFusionPPHR(DeFusionPP):
     def __init__(self, *, use_tokens: bool = True, frozen: bool = False, levels: int = pyramid.LEVELS,
                  window: int = pyramid.WINDOW, widths: Sequence[int] = (16, 24, 32, 48, 48),
                  token_channels: int = 12, bound: float = 3.0, trust_bound: float = 24.0,
-                 overshoot: float | None = 0.1, **transformer) -> None:
+                 base_shift: float = 0.2, overshoot: float | None = 0.1, **transformer) -> None:
         super().__init__(**transformer)
         self.frozen = frozen or not use_tokens
         if self.frozen:
             self.requires_grad_(False)
         self.use_tokens, self.levels, self.window = use_tokens, levels, window
-        self.overshoot = overshoot
+        self.base_shift, self.overshoot = base_shift, overshoot
         self.whole_image = not use_tokens
         dim = self.common_head.in_features
         # Of each image its tokens and its decoded unique part; of the pair common and fused, tokens and decoded.
@@ -189,11 +192,12 @@ class DeFusionPPHR(DeFusionPP):
             own.append(self.exposure_gain * (exposure[0] - exposure[1]))
             logits = [logit + (trust * (wide[0] - wide[1])).sum(dim=1, keepdim=True) + correction
                       for logit, trust, wide, correction in zip(own, trusts, evidence, corrections)]
-            return self._mix(x1, x2, bands, bases, logits, energies)
+            weights = [logit.sigmoid() for logit in logits]
+            weights[-1] = limit_shift(weights[-1], bases, self.base_shift)
+            return self._mix(x1, x2, bands, bases, weights, energies)
 
-    def _mix(self, x1: Tensor, x2: Tensor, bands: list[Tensor], bases: Tensor, logits: list[Tensor],
+    def _mix(self, x1: Tensor, x2: Tensor, bands: list[Tensor], bases: Tensor, weights: list[Tensor],
              energies: list[Tensor]) -> HRDecomposition:
-        weights = [logit.sigmoid() for logit in logits]
         mixed = [torch.lerp(pair[1], pair[0], weight) for pair, weight in zip([*bands, bases], weights)]
         fused = pyramid.collapse_pyramid(mixed)
         if self.overshoot is not None:
@@ -202,8 +206,8 @@ class DeFusionPPHR(DeFusionPP):
             whole = _overall_weight(weights, energies)
             unique1, unique2 = (2 * whole - 1).clamp(min=0) * x1, (1 - 2 * whole).clamp(min=0) * x2
             common = torch.minimum(whole, 1 - whole) * (x1 + x2)
-        return HRDecomposition(common, unique1, unique2, fused, logits=logits, weights=weights, bases=bases,
-                               base=mixed[-1])
+        return HRDecomposition(common, unique1, unique2, fused, weights=weights, energies=energies,
+                               bases=bases, base=mixed[-1])
 
     def _look(self, x1: Tensor, x2: Tensor) -> tuple[Decomposition, Tensor]:
         """The transformer on a pair, the same for both orders: what it draws, and its maps."""
@@ -246,6 +250,13 @@ def _bend_back(x: Tensor, low: Tensor, high: Tensor, limit: float) -> Tensor:
     """Values outside of [low, high] brought to within ``limit`` of it, smoothly and with a gradient everywhere."""
     inside = torch.minimum(torch.maximum(x, low), high)
     return inside + limit * torch.tanh((x - inside) / limit)
+
+
+def limit_shift(weight: Tensor, bases: Tensor, limit: float) -> Tensor:
+    """Weights of the first base (B, 1, h, w) such that the mix stays within ``limit`` of the mean of both, in grey."""
+    shift = ((weight - 0.5) * (bases[0] - bases[1]).mean(dim=1, keepdim=True)).abs() / limit
+    shift = shift.clamp(min=1e-3)
+    return 0.5 + (weight - 0.5) * torch.tanh(shift) / shift
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:

@@ -111,31 +111,43 @@ def sobel(x: Tensor) -> Tensor:
     return torch.cat([rows[..., 2:] - rows[..., :-2], columns[..., 2:, :] - columns[..., :-2, :]], dim=1)
 
 
-def selection_loss(logits: Sequence[Tensor], share: Tensor) -> Tensor:
-    """Cross entropy of the weights of all bands and the base against who is sharp where, -> (B,).
+def selection_loss(weights: Sequence[Tensor], share: Tensor) -> Tensor:
+    """How far the weights of all bands and the base are from who is sharp where, -> (B,).
+
+    The mean absolute difference: unlike a cross entropy it asks for a decision, not for odds.
 
     Args:
-        logits: of the first picture, L + 1 tensors (B, 1, h, w), finest first.
+        weights: of the first picture, L + 1 tensors (B, 1, h, w) in [0, 1], finest first.
         share: (B, 1, H, W) in [0, 1]: 1 where the first picture alone is sharp, 0 where the second is.
     """
     values = []
-    for logit in logits:
-        values.append(F.binary_cross_entropy_with_logits(logit, share, reduction="none").mean(dim=(1, 2, 3)))
+    for weight in weights:
+        values.append((weight - share).abs().mean(dim=(1, 2, 3)))
         share = pyramid.shrink(share)
     return torch.stack(values).mean(dim=0)
 
 
-def wanted_base(bases: Tensor, rule: Literal["exposure", "warmer", "average"]) -> Tensor:
+BaseRule = Literal["structure", "exposure", "warmer", "average"]
+STRUCTURE_GAIN = 0.5
+
+
+def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> Tensor:
     """What the base should be when there is no truth.
 
     Args:
         bases: (2, B, 3, h, w).
-        rule: "exposure": weighted by how near to mid grey each is; "warmer": the second (visible) picture's, and
-            the mean of both where the first (infrared) is brighter, more so the brighter it is; "average".
+        rule: "structure": weighted by the square root of the coarsest band's energy, so brightness gently follows
+            the picture that shows more there; "exposure": by how near to mid grey each is; "warmer": the second
+            (visible) picture's, and the mean of both where the first (infrared) is brighter, more so the brighter
+            it is; "average".
+        energy: logarithm of the coarsest band's, (2, B, 1, H, W), for "structure".
 
     Returns:
         (B, 3, h, w).
     """
+    if rule == "structure":
+        logits = pyramid.shrink(STRUCTURE_GAIN * energy.flatten(0, 1)).unflatten(0, energy.shape[:2])
+        return pyramid.mix(bases, pyramid.mixing_weights(logits))
     if rule == "exposure":
         return pyramid.mix(bases, pyramid.mixing_weights(pyramid.exposure_logits(bases)))
     if rule == "average":
@@ -171,7 +183,7 @@ class HRLoss(nn.Module):
         published: weight of the published losses.
         structure, texture, base, truth, selection: weights of the head's terms.
         base_mix: how far the base's target moves from the photograph's base to what ``base_rule`` wants, in [0, 1].
-        base_rule: "exposure" or "average", see :func:`wanted_base`; "average" with a mix of 1 keeps the baseline's.
+        base_rule: see :func:`wanted_base`; "average" with a mix of 1 keeps the baseline's.
         windows, shrinks: sides and scales of the structural windows.
         **cud: weights of ``CUDLoss``.
     """
@@ -180,7 +192,7 @@ class HRLoss(nn.Module):
 
     def __init__(self, *, published: float = 1.0, structure: float = 20.0, texture: float = 0.0, base: float = 20.0,
                  truth: float = 20.0, selection: float = 0.0, base_mix: float = 0.0,
-                 base_rule: Literal["exposure", "average"] = "exposure", windows: Sequence[int] = (5, 9, 17),
+                 base_rule: BaseRule = "exposure", windows: Sequence[int] = (5, 9, 17),
                  shrinks: Sequence[int] = (1,), **cud: float) -> None:
         super().__init__()
         if any(window < 3 or window % 2 == 0 for window in windows):
@@ -218,7 +230,7 @@ class HRLoss(nn.Module):
         if self.base:
             wanted = shrink_to_base(target, len(out.weights) - 1)
             if self.base_mix > 0:
-                wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule), self.base_mix)
+                wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule, out.energies[-1]), self.base_mix)
             terms["head_base"] = self.base * _held((out.base - wanted).abs().mean(dim=(1, 2, 3)), head)
         if self.truth:
             dissimilar = ((1 - ssim_map(fused, target)) / 2).clamp(0, 1).mean(dim=(1, 2, 3))
@@ -226,7 +238,7 @@ class HRLoss(nn.Module):
             terms["head_truth"] = self.truth * _held(truth, true)
         if self.selection:
             share = (1 + sample.mask1 - sample.mask2) / 2
-            terms["head_selection"] = self.selection * _held(selection_loss(out.logits, share), true)
+            terms["head_selection"] = self.selection * _held(selection_loss(out.weights, share), true)
         return terms
 
     def real(self, out: HRDecomposition, x1: Tensor, x2: Tensor, rule: str = "warmer") -> dict[str, Tensor]:
@@ -240,7 +252,7 @@ class HRLoss(nn.Module):
         terms = {
             "real_structure": self.structure * structural_loss(out.fused, x1, x2, self.windows, self.shrinks).mean(),
             "real_texture": self.texture * texture_loss(out.fused, x1, x2).mean(),
-            "real_base": self.base * F.l1_loss(out.base, wanted_base(out.bases, rule)),
+            "real_base": self.base * F.l1_loss(out.base, wanted_base(out.bases, rule, out.energies[-1])),
         }
         return terms | {"total_loss": sum(terms.values())}
 

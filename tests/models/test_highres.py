@@ -7,7 +7,7 @@ from data.registry import SCENARIOS
 from models.baselines import SaliencePyramid
 from models.corrections import CorrectionNetwork
 from models.fuser import Fuser
-from models.highres import DeFusionPPHR
+from models.highres import DeFusionPPHR, limit_shift
 from models.registry import MODELS
 from models.structural import HRLoss
 
@@ -90,6 +90,23 @@ def test_corrections_are_bounded():
     assert max(c.abs().max() for c in corrections) > 1.9
     assert [tuple(t.shape[-3:]) for t in trusts] == [(2, *size) for size in sizes]
     assert 20 < max(t.abs().max() for t in trusts) <= 24.0
+
+
+def test_brightness_stays_near_the_mean_of_both_and_focus_is_chosen_freely():
+    """However sure the head is, the base moves by at most 0.2 of grey; where the pictures agree it is not held."""
+    model = build()
+    torch.nn.init.normal_(model.corrections.answers[-1].weight, std=50)
+    dark, bright = 0.1 * picture(seed=1), 0.8 + 0.2 * picture(seed=2)
+    with torch.inference_mode():
+        out = model.decompose(dark, bright)
+    shift = (out.base - out.bases.mean(dim=0)).mean(dim=1)
+    assert 0.15 < shift.abs().max() < 0.2 + 1e-6
+    base = torch.rand(1, 3, 4, 5, generator=generator(4))
+    weight = torch.rand(1, 1, 4, 5, generator=generator(5))
+    free = limit_shift(weight, torch.stack([base, base + 0.01]), 0.2)
+    assert (free - weight).abs().max() < 1e-3
+    torch.testing.assert_close(limit_shift(1 - weight, torch.stack([base + 0.5, base]), 0.2),
+                               1 - limit_shift(weight, torch.stack([base, base + 0.5]), 0.2))
 
 
 def test_overshoot_is_bounded_and_otherwise_nothing_changes():
