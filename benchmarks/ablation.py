@@ -35,7 +35,7 @@ from utils.distributed import choose_device
 
 log = logging.getLogger("ablation")
 
-LIKE_TASKS = {"focus": 0.3, "exposure": 0.25, "contrast": 0.2, "thermal": 0.25}
+LIKE_TASKS = {"focus": 0.4, "exposure": 0.2, "contrast": 0.15, "thermal": 0.25}
 REJECTING = LIKE_TASKS | {"sensor": 0.1, "glare": 0.1}
 METRICS = {"IVF": ("Qabf", "VIF", "SCD", "SSIM"), "MEF": ("Qabf", "VIF", "MEF_SSIM"), "MFF": ("Qabf", "VIF", "Q_CB")}
 LAYOUTS = {"IVF": {"infrare_name": "ir", "visible_name": "vi"}, "MEF": {}, "MFF": {}}
@@ -61,31 +61,27 @@ class Variant:
 
 
 HR, ALONE = "DeFusionPPHR", {"use_tokens": False}
+PUBLISHED_DAMAGE = {"noise": 1.0}
+FIRST_LOSS = {"texture": 0.0, "selection": 0.0, "structure": 20.0, "windows": [9], "shrinks": [1], "truth": 20.0}
 VARIANTS = {
     "average": Variant("Average"),
     "salience": Variant("SaliencePyramid"),
     "salience-exposure": Variant("SaliencePyramid", network={"base": "exposure"}),
-    "faithful-noise": Variant("DeFusionPP", {"noise": 1.0}, loss="CUDLoss"),
+    "faithful-noise": Variant("DeFusionPP", PUBLISHED_DAMAGE, loss="CUDLoss"),
     "faithful-scenarios": Variant("DeFusionPP", LIKE_TASKS, loss="CUDLoss"),
-    "hr-noise": Variant(HR, {"noise": 1.0}),
+    "hr-noise": Variant(HR, PUBLISHED_DAMAGE),
     "hr-scenarios": Variant(HR, LIKE_TASKS),
-    "hr-mixed": Variant(HR, LIKE_TASKS | {"noise": 0.25}),
     "hr-rejecting": Variant(HR, REJECTING),
-    "hr-ema": Variant(HR, LIKE_TASKS, train={"ema": 0.999}),
-    "hr-window9": Variant(HR, LIKE_TASKS, loss_arguments={"windows": [9]}),
-    "hr-no-truth": Variant(HR, LIKE_TASKS, loss_arguments={"truth": 0.0}),
-    "hr-exposed-base": Variant(HR, LIKE_TASKS, loss_arguments={"base_mix": 0.5}),
     "head-alone": Variant(HR, LIKE_TASKS, ALONE),
-    "head-alone-bands": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 0.0, "windows": [9]}),
-    "head-alone-light-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 2.0, "windows": [9]}),
-    "head-alone-well-exposed": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 5.0, "base_mix": 1.0,
-                                                                              "windows": [9]}),
-    "head-alone-scales": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 2.0, "windows": [9],
-                                                                        "shrinks": [1, 2, 4]}),
-    "head-alone-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"structure": 0.0, "truth": 0.0}),
     "head-alone-rejecting": Variant(HR, REJECTING, ALONE),
-    "head-alone-no-truth": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"truth": 0.0}),
-    "head-alone-exposed-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base_mix": 0.5}),
+    "head-alone-no-texture": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"texture": 0.0}),
+    "head-alone-no-structure": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"structure": 0.0}),
+    "head-alone-no-selection": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"selection": 0.0}),
+    "head-alone-no-evidence": Variant(HR, LIKE_TASKS, ALONE | {"trust_bound": 1e-3}),
+    "head-alone-structure-only": Variant(HR, LIKE_TASKS, ALONE, loss_arguments=FIRST_LOSS),
+    "head-alone-photograph-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 20.0}),
+    "head-alone-structure-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 10.0, "base_mix": 1.0,
+                                                                                "base_rule": "structure"}),
 }
 
 

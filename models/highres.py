@@ -71,8 +71,8 @@ class DeFusionPPHR(DeFusionPP):
     are the mean of both orders of the pair.
 
     Args:
-        use_tokens: the head sees the transformer. False: the head alone decides, the transformer is neither run
-            nor trained (the control that shows what the transformer is worth).
+        use_tokens: the head sees the transformer. False: the head alone decides, and the transformer is not
+            there (the control that shows what the transformer is worth).
         frozen: the transformer stays as it was loaded and only the head is trained, without the published losses.
         levels: bands of the pyramid.
         window: side of the energies' window, odd.
@@ -95,12 +95,14 @@ class DeFusionPPHR(DeFusionPP):
                  base_shift: float = 0.2, overshoot: float | None = 0.1, **transformer) -> None:
         super().__init__(**transformer)
         self.frozen = frozen or not use_tokens
+        dim = self.common_head.in_features
+        if not use_tokens:
+            self._drop_transformer()
         if self.frozen:
             self.requires_grad_(False)
         self.use_tokens, self.levels, self.window = use_tokens, levels, window
         self.base_shift, self.overshoot = base_shift, overshoot
         self.whole_image = not use_tokens
-        dim = self.common_head.in_features
         # Of each image its tokens and its decoded unique part; of the pair common and fused, tokens and decoded.
         self.map_sizes = (token_channels + 1, token_channels + 1, token_channels + 2)
         self.map_channels = sum(self.map_sizes) if use_tokens else 0
@@ -110,6 +112,11 @@ class DeFusionPPHR(DeFusionPP):
         self.corrections = CorrectionNetwork(levels, widths, self.map_channels, bound, trust_bound)
         self.log_gain = nn.Parameter(torch.full((levels,), pyramid.GAIN).log())
         self.exposure_gain = nn.Parameter(torch.zeros(()))
+
+    def _drop_transformer(self) -> None:
+        for name in [name for name, _ in self.named_children()]:
+            delattr(self, name)
+        del self.mask_token
 
     def forward(self, x1: Tensor, x2: Tensor, noise: Tensor, swapped: bool = False) -> HRDecomposition:
         """Training pass; arguments as in ``DeFusionPP.forward``. The published outputs are in ``patches``."""

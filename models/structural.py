@@ -190,10 +190,10 @@ class HRLoss(nn.Module):
 
     wants_sample = True
 
-    def __init__(self, *, published: float = 1.0, structure: float = 20.0, texture: float = 0.0, base: float = 20.0,
-                 truth: float = 20.0, selection: float = 0.0, base_mix: float = 0.0,
-                 base_rule: BaseRule = "exposure", windows: Sequence[int] = (5, 9, 17),
-                 shrinks: Sequence[int] = (1,), **cud: float) -> None:
+    def __init__(self, *, published: float = 1.0, structure: float = 5.0, texture: float = 40.0, base: float = 0.0,
+                 truth: float = 0.0, selection: float = 4.0, base_mix: float = 0.0,
+                 base_rule: BaseRule = "structure", windows: Sequence[int] = (9,),
+                 shrinks: Sequence[int] = (2, 4, 8), **cud: float) -> None:
         super().__init__()
         if any(window < 3 or window % 2 == 0 for window in windows):
             raise ValueError(f"HRLoss: windows={tuple(windows)}; give odd sides from 3 up")

@@ -36,7 +36,8 @@ class CUDTask(nn.Module):
         self.model = model
         self.synthesize = synthesize
         self.criterion = criterion
-        model.encoder.norm.requires_grad_(False)  # no output passes it, so it never gets a gradient
+        if hasattr(model, "encoder"):  # a head alone has none
+            model.encoder.norm.requires_grad_(False)  # no output passes it, so it never gets a gradient
 
     def forward(self, batch, generators: Generators) -> dict[str, Tensor]:
         """Loss terms of a batch of photographs, batch means, under their published names."""

@@ -142,10 +142,14 @@ def model() -> DeFusionPPHR:
     return model
 
 
+ALL = {"structure": 20.0, "texture": 40.0, "base": 20.0, "truth": 20.0, "selection": 4.0}
+HEAD_TERMS = [f"head_{name}" for name in ALL]
+
+
 def losses(model: DeFusionPPHR, sample: Sample, **keywords) -> dict[str, torch.Tensor]:
     model.zero_grad()
     torch.manual_seed(1)
-    terms = HRLoss(**keywords)(model(sample.x1, sample.x2, torch.full((sample.x1.shape[0], 16), 0.5)), sample)
+    terms = HRLoss(**(ALL | keywords))(model(sample.x1, sample.x2, torch.full((sample.x1.shape[0], 16), 0.5)), sample)
     terms["total_loss"].backward()
     return terms
 
@@ -153,7 +157,7 @@ def losses(model: DeFusionPPHR, sample: Sample, **keywords) -> dict[str, torch.T
 def test_noise_teaches_the_decomposition_and_not_the_head(model):
     x = torch.rand(3, 3, 64, 64, generator=generator())
     terms = losses(model, SCENARIOS.get("noise")(x, generator()))
-    assert all(terms[name] == 0 for name in ("head_structure", "head_base", "head_truth"))
+    assert all(terms[name] == 0 for name in HEAD_TERMS)
     assert terms["self_supervised_fusion_mix"] > 0
     assert all(p.grad.abs().max() == 0 for p in model.corrections.parameters())
     assert model.log_gain.grad.abs().max() == 0
@@ -169,10 +173,12 @@ def test_the_head_never_moves_the_pixel_heads(model):
 
 def test_truth_in_focus_only(model):
     x = torch.rand(3, 3, 64, 64, generator=generator())
-    assert losses(model, SCENARIOS.get("focus")(x, generator()))["head_truth"] > 0
+    terms = losses(model, SCENARIOS.get("focus")(x, generator()))
+    assert all(terms[name] > 0 for name in HEAD_TERMS)
     for name in ("exposure", "contrast", "thermal"):
         terms = losses(model, SCENARIOS.get(name)(x, generator()))
-        assert terms["head_truth"] == 0 and terms["head_structure"] > 0 and terms["head_base"] > 0
+        assert terms["head_truth"] == 0 and terms["head_selection"] == 0
+        assert terms["head_structure"] > 0 and terms["head_base"] > 0 and terms["head_texture"] > 0
 
 
 def test_a_sample_weighs_the_same_beside_noise(model):
