@@ -183,10 +183,12 @@ class Fuser:
                 return self.model.context(*pair.split(3, dim=1))
 
         pair = torch.cat([x1, x2])
-        tile = {"size": self.tile.size, "overlap": self.tile.overlap, "batch": self.tile.batch}
+        scale = getattr(self.model, "tile_scale", 1)
+        tile = {"size": scale * self.tile.size, "overlap": scale * self.tile.overlap,
+                "batch": max(1, self.tile.batch // scale**2)}
         if self.model.whole_image:
             result = decompose(pair.unsqueeze(0))[0]
-        elif hasattr(self.model, "context"):  # the network sees windows, the fusion the whole picture
+        elif getattr(self.model, "map_channels", 0):  # the network sees windows, the fusion the whole picture
             maps = run_windows(context, pair, stride=self.model.map_stride, **tile)
             with self._autocast():
                 result = stacked(self.model.fuse(x1.unsqueeze(0), x2.unsqueeze(0), maps.unsqueeze(0)))[0]

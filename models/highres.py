@@ -102,7 +102,7 @@ class DeFusionPPHR(DeFusionPP):
             self.requires_grad_(False)
         self.use_tokens, self.levels, self.window = use_tokens, levels, window
         self.base_shift, self.overshoot = base_shift, overshoot
-        self.whole_image = not use_tokens
+        self.tile_scale = 1 if use_tokens else 4  # without patches the head takes larger windows, which cost it less
         # Of each image its tokens and its decoded unique part; of the pair common and fused, tokens and decoded.
         self.map_sizes = (token_channels + 1, token_channels + 1, token_channels + 2)
         self.map_channels = sum(self.map_sizes) if use_tokens else 0

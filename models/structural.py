@@ -127,7 +127,7 @@ def selection_loss(weights: Sequence[Tensor], share: Tensor) -> Tensor:
     return torch.stack(values).mean(dim=0)
 
 
-BaseRule = Literal["structure", "exposure", "warmer", "average"]
+BaseRule = Literal["structure", "exposure", "average"]
 STRUCTURE_GAIN = 0.5
 
 
@@ -137,9 +137,7 @@ def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> 
     Args:
         bases: (2, B, 3, h, w).
         rule: "structure": weighted by the square root of the coarsest band's energy, so brightness gently follows
-            the picture that shows more there; "exposure": by how near to mid grey each is; "warmer": the second
-            (visible) picture's, and the mean of both where the first (infrared) is brighter, more so the brighter
-            it is; "average".
+            the picture that shows more there; "exposure": by how near to mid grey each is; "average".
         energy: logarithm of the coarsest band's, (2, B, 1, H, W), for "structure".
 
     Returns:
@@ -150,10 +148,7 @@ def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> 
         return pyramid.mix(bases, pyramid.mixing_weights(logits))
     if rule == "exposure":
         return pyramid.mix(bases, pyramid.mixing_weights(pyramid.exposure_logits(bases)))
-    if rule == "average":
-        return pyramid.average_base(bases)
-    excess = (bases[0] - bases[1]).mean(dim=1, keepdim=True)
-    return torch.lerp(bases[1], bases[0], torch.sigmoid(6 * excess) * 0.8)
+    return pyramid.average_base(bases)
 
 
 def shrink_to_base(x: Tensor, levels: int) -> Tensor:
@@ -172,8 +167,7 @@ class HRLoss(nn.Module):
 
     - structure, :func:`structural_loss`, and texture, :func:`texture_loss`, against the pair before noise and
       glare (``clean1``, ``clean2``);
-    - base: L1 of the mixed base against the base of the undamaged photograph; without one (real pairs) against
-      :func:`wanted_base`;
+    - base: L1 of the mixed base against the undamaged photograph's, or :func:`wanted_base`, or between;
     - truth: L1 + DSSIM against the photograph, only where every pixel of it can be had (focus);
     - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands.
 
@@ -240,21 +234,6 @@ class HRLoss(nn.Module):
             share = (1 + sample.mask1 - sample.mask2) / 2
             terms["head_selection"] = self.selection * _held(selection_loss(out.weights, share), true)
         return terms
-
-    def real(self, out: HRDecomposition, x1: Tensor, x2: Tensor, rule: str = "warmer") -> dict[str, Tensor]:
-        """The head's terms for a batch of real pairs, without any truth.
-
-        Args:
-            out: the model's output for the pair.
-            x1, x2: (B, 3, H, W) in [0, 1], infrared first where the rule is "warmer".
-            rule: of the base, see :func:`wanted_base`.
-        """
-        terms = {
-            "real_structure": self.structure * structural_loss(out.fused, x1, x2, self.windows, self.shrinks).mean(),
-            "real_texture": self.texture * texture_loss(out.fused, x1, x2).mean(),
-            "real_base": self.base * F.l1_loss(out.base, wanted_base(out.bases, rule, out.energies[-1])),
-        }
-        return terms | {"total_loss": sum(terms.values())}
 
 
 def _held(values: Tensor, holds: Tensor) -> Tensor:

@@ -211,7 +211,7 @@ def test_identical_and_constant_pictures_have_finite_gradients():
 def test_registered_with_keywords():
     model = MODELS.create("DeFusionPPHR", use_tokens=False, window=3, bound=4.0, embed_dim=48, depth=1, num_heads=3,
                           last_heads=3, decoder_heads=4)
-    assert model.whole_image and model.corrections.bound == 4.0
+    assert model.tile_scale == 4 and model.corrections.bound == 4.0
 
 
 def test_a_frozen_transformer_is_not_trained_and_drops_nothing():
