@@ -43,7 +43,7 @@ def road(tmp_path) -> Path:
 
 
 def arguments(folder: Path, *settings: str) -> list[str]:
-    given = ("name=run", f"dataset.test.dataroot={folder / 'set'}", "dataset.test.infrare_name=ir",
+    given = ("name=run", "model=FusionModel", f"dataset.test.dataroot={folder / 'set'}", "dataset.test.infrare_name=ir",
              "dataset.test.visible_name=vi", f"path.resume_state={folder / 'small.safetensors'}",
              f"path.results_root={folder / 'results'}", *settings)
     return ["-opt", str(ROOT / "option/test/IVF_TransformerTest_Dataset.yaml"), "--device", "cpu",

@@ -1,0 +1,86 @@
+"""The weights that the project ships: better than no learning on pairs with a known answer, and no window shows."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from data.demo import load_photograph
+from data.registry import SCENARIOS
+from metrics import compute
+from models.baselines import SaliencePyramid
+from models.fuser import DEFAULT_WEIGHTS, PRETRAINED, Fuser
+from models.windows import run_windows
+
+SIDE = 256
+
+
+@cache
+def shipped() -> Fuser:
+    fuser = Fuser.from_pretrained(device="cpu", amp="off")
+    assert (PRETRAINED / DEFAULT_WEIGHTS[0]).is_file()
+    return fuser
+
+
+def photograph(name: str) -> torch.Tensor:
+    """The middle of a demo photograph, (1, 3, SIDE, SIDE) in [0, 1]."""
+    pixels = load_photograph(name)
+    top, left = (pixels.shape[0] - SIDE) // 2, (pixels.shape[1] - SIDE) // 2
+    crop = pixels[top:top + SIDE, left:left + SIDE]
+    return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))[None]
+
+
+@cache
+def pairs(scenario: str) -> torch.Tensor:
+    """Damaged photographs, (2, B, 3, SIDE, SIDE), and what they were, (1, B, ...), in one."""
+    x = torch.cat([photograph(name) for name in ("astronaut", "cat", "coffee", "rocket")])
+    sample = SCENARIOS.get(scenario)(x, torch.Generator().manual_seed(3))
+    return torch.stack([sample.x1, sample.x2, sample.target])
+
+
+def psnr(fused: torch.Tensor, target: torch.Tensor) -> float:
+    return float((-10 * (fused.clamp(0, 1) - target).square().mean(dim=(1, 2, 3)).log10()).mean())
+
+
+def test_focus_pairs_come_nearer_to_the_photograph_than_by_the_pyramid():
+    first, second, target = pairs("focus")
+    with torch.inference_mode():
+        learned = shipped().model.decompose(first, second).fused
+        pyramid = SaliencePyramid().decompose(first, second).fused
+    assert psnr(learned, target) > psnr(pyramid, target) + 1
+
+
+@pytest.mark.parametrize("scenario", ("focus", "exposure"))
+def test_edges_are_kept_better_than_by_the_pyramid(scenario):
+    scores = {"learned": [], "pyramid": []}
+    first, second, _ = pairs(scenario)
+    for one, two in zip(first, second):
+        for name, model in (("learned", shipped().model), ("pyramid", SaliencePyramid())):
+            with torch.inference_mode():
+                fused = model.decompose(one[None], two[None]).fused[0].clamp(0, 1)
+            pixels = [(x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for x in (one, two, fused)]
+            scores[name].append(compute(("Qabf",), *pixels)["Qabf"])
+    assert np.mean(scores["learned"]) > np.mean(scores["pyramid"])
+
+
+@pytest.mark.parametrize("shift", ((16, 16), (37, 53)))
+def test_moving_the_windows_changes_less_than_two_levels(shift):
+    """Windows smaller than the default ones, so that a small picture has many."""
+    model = shipped().model
+    first, second, _ = (torch.cat(list(x), dim=-1) for x in pairs("exposure"))
+
+    @torch.inference_mode()
+    def fuse(moved: tuple[int, int]) -> torch.Tensor:
+        def decompose(x: torch.Tensor) -> torch.Tensor:
+            return model.decompose(*x.split(3, dim=1)).fused
+        return run_windows(decompose, torch.cat([first, second]), size=128, overlap=32, batch=8, shift=moved)
+
+    changes = (fuse(shift) - fuse((0, 0))).abs().mean() * 255
+    assert 0 < changes < 2
+
+
+def test_the_order_of_the_pair_has_no_say():
+    first, second, _ = (x[0] for x in pairs("thermal"))
+    one, two = (shipped()(*pair, components=False).fused for pair in ((first, second), (second, first)))
+    assert (one - two).abs().max() < 1e-3
