@@ -49,7 +49,6 @@ class Variant:
         model, network: registered model and its keywords.
         scenarios: damages and their shares; none: nothing to train.
         loss, loss_arguments: registered loss and its keywords.
-        train: further keys of the section ``train``.
     """
 
     model: str
@@ -57,7 +56,6 @@ class Variant:
     network: dict = field(default_factory=dict)
     loss: str = "HRLoss"
     loss_arguments: dict = field(default_factory=dict)
-    train: dict = field(default_factory=dict)
 
 
 HR, ALONE = "DeFusionPPHR", {"use_tokens": False}
@@ -103,7 +101,7 @@ def options_of(name: str, variant: Variant, args: argparse.Namespace) -> Options
     return run_options(name, args, model=variant.model, network=variant.network, size=args.size,
                        cache_size=max(args.size, 32), scenarios=variant.scenarios, train={
                            "max_steps": max(1, args.images // args.batch), "warmup_epochs": 0.2,
-                           "loss": variant.loss, "loss_arguments": variant.loss_arguments, **variant.train})
+                           "loss": variant.loss, "loss_arguments": variant.loss_arguments})
 
 
 def train(name: str, variant: Variant, args: argparse.Namespace, device: torch.device) -> nn.Module:

@@ -35,15 +35,10 @@ def gather_evidence(bands: Sequence[Tensor], grey: Tensor, levels: int) -> list[
     Returns:
         L + 1 tensors (2, B, KINDS, h, w), for the bands and the base.
     """
-    pair = grey.shape[:2]
-    edges = [_edge_energy(grey.flatten(0, 1)).log()]
-    regions = [_region_energy([band.flatten(0, 1) for band in bands[:REGION_BANDS]]).log()]
-    regions.insert(0, pyramid.enlarge(regions[0], grey.shape[-2:]))
-    for level in range(levels):
-        edges.append(pyramid.shrink(edges[-1]))
-        if level:
-            regions.append(pyramid.shrink(regions[-1]))
-    return [torch.cat(both, dim=1).unflatten(0, pair) for both in zip(edges, regions)]
+    edges = pyramid.gaussian_pyramid(_edge_energy(grey.flatten(0, 1)).log(), levels)
+    region = _region_energy([band.flatten(0, 1) for band in bands[:REGION_BANDS]]).log()
+    regions = [pyramid.enlarge(region, grey.shape[-2:]), *pyramid.gaussian_pyramid(region, levels - 1)]
+    return [torch.cat(both, dim=1).unflatten(0, grey.shape[:2]) for both in zip(edges, regions)]
 
 
 def _edge_energy(grey: Tensor) -> Tensor:

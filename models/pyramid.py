@@ -56,6 +56,14 @@ def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)
 
 
+def gaussian_pyramid(image: Tensor, levels: int) -> list[Tensor]:
+    """A picture and its ``levels`` halvings by :func:`shrink`: (B, C, H, W) -> ``levels + 1`` tensors, finest first."""
+    pictures = [image]
+    for _ in range(levels):
+        pictures.append(shrink(pictures[-1]))
+    return pictures
+
+
 def build_pyramid(image: Tensor, levels: int = LEVELS) -> list[Tensor]:
     """Laplacian pyramid of a batch.
 

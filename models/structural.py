@@ -120,11 +120,9 @@ def selection_loss(weights: Sequence[Tensor], share: Tensor) -> Tensor:
         weights: of the first picture, L + 1 tensors (B, 1, h, w) in [0, 1], finest first.
         share: (B, 1, H, W) in [0, 1]: 1 where the first picture alone is sharp, 0 where the second is.
     """
-    values = []
-    for weight in weights:
-        values.append((weight - share).abs().mean(dim=(1, 2, 3)))
-        share = pyramid.shrink(share)
-    return torch.stack(values).mean(dim=0)
+    shares = pyramid.gaussian_pyramid(share, len(weights) - 1)
+    return torch.stack([(weight - wanted).abs().mean(dim=(1, 2, 3))
+                        for weight, wanted in zip(weights, shares)]).mean(dim=0)
 
 
 BaseRule = Literal["structure", "exposure", "average"]
@@ -149,13 +147,6 @@ def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> 
     if rule == "exposure":
         return pyramid.mix(bases, pyramid.mixing_weights(pyramid.exposure_logits(bases)))
     return pyramid.average_base(bases)
-
-
-def shrink_to_base(x: Tensor, levels: int) -> Tensor:
-    """The base of a picture's pyramid, (B, C, H, W) -> (B, C, h, w)."""
-    for _ in range(levels):
-        x = pyramid.shrink(x)
-    return x
 
 
 @LOSSES.register("HRLoss")
@@ -222,7 +213,7 @@ class HRLoss(nn.Module):
         if self.texture:
             terms["head_texture"] = self.texture * _held(texture_loss(fused, sample.clean1, sample.clean2), head)
         if self.base:
-            wanted = shrink_to_base(target, len(out.weights) - 1)
+            wanted = pyramid.gaussian_pyramid(target, len(out.weights) - 1)[-1]
             if self.base_mix > 0:
                 wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule, out.energies[-1]), self.base_mix)
             terms["head_base"] = self.base * _held((out.base - wanted).abs().mean(dim=(1, 2, 3)), head)
