@@ -66,8 +66,9 @@ class Stepper:
         self._parts, self._options, self._device = parts, options, device
         self._parameters = list(task.trainable())
         self._dtype = autocast_dtype(options.amp, device)
-        # Asking a CPU tensor at every step costs nothing, asking a GPU makes it wait.
-        self._guard = FiniteGuard(device, immediate=device.type != "cuda")
+        # Asking a CPU tensor at every step costs nothing, asking a GPU makes it wait; only fused optimisers can skip.
+        skips = getattr(parts.optimizer, "_step_supports_amp_scaling", False)
+        self._guard = FiniteGuard(device, immediate=device.type != "cuda" or not skips)
         self._module = self._wrapped(task)
         self._done: torch.cuda.Event | None = None
         self.lock = threading.RLock()
