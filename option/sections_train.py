@@ -46,7 +46,8 @@ class TrainOptions(Section):
                                                                             "rest by AdamW")
     beta1: Number = Field(0.9, ge=0, lt=1, description="first momentum of the optimiser")
     beta2: Number = Field(0.999, ge=0, lt=1, description="second momentum of the optimiser")
-    weight_decay: Number = Field(0.0, ge=0, description="weight decay (adamw, muon: decoupled; not on biases and norms)")
+    weight_decay: Number = Field(0.0, ge=0, description="weight decay (adamw, muon: decoupled; not on biases and "
+                                                        "norms)")
     schedule: Literal["step", "cosine"] = Field("step", description="step: lr_steps and lr_gamma; cosine: to 0 at "
                                                                     "the end")
     lr_steps: tuple[Whole, ...] = Field((20, 40, 45, 47), description="step: epochs after which the rate drops")
