@@ -42,7 +42,7 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     except BrokenCheckpoint as error:
         raise UserError(f"{checkpoint}: {error}; give a checkpoint of a training run") from error
     options = Options.model_validate(json.loads(state["options"]))
-    model = create_model(options)
+    model = create_model(options, **_teacher_widths(state["state_dict"]))
     model.load_state_dict(state["state_dict"])
     averaged = bool(average and state.get("ema"))
     if averaged:
@@ -61,6 +61,12 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     else:
         raise UserError(f"{out}: ending {out.suffix!r}; give .safetensors (ours) or .pth (published layout)")
     return about
+
+
+def _teacher_widths(state: dict[str, Tensor]) -> dict[str, object]:
+    """What a network of stage 2 was built with beside its options: its predictors are as wide as its teachers."""
+    widths = tuple(len(state[name]) for name in ("predict1.bias", "predict2.bias") if name in state)
+    return {"teacher_widths": widths} if widths else {}
 
 
 def _training(options: Options) -> dict[str, object]:

@@ -7,6 +7,7 @@ import torch
 
 from models.defusion import DeFusionPP
 from models.export import export
+from models.multimodal import DeFusionPPMM
 from models.weights import load_weights, read_metadata
 from option.schema import Options
 from utils.errors import UserError
@@ -14,19 +15,23 @@ from utils.errors import UserError
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    torch.manual_seed(0)
-    model = DeFusionPP(**SMALL)
-    options = Options(name="run", model="UCMConv", network_G=SMALL,
+def write_checkpoint(path, model, name):
+    """A training checkpoint of a network that the option file calls ``name``, with .25 everywhere as its average."""
+    options = Options(name="run", model=name, network_G=SMALL,
                       dataset={"train": {"dataroot": "/home/someone/private", "image_size": 64}})
     trained = [p for name, p in model.named_parameters() if not name.startswith("encoder.norm.")]
     state = {"state_dict": model.state_dict(), "optimizers": [], "schedulers": [], "epoch": 3, "step": 12,
              "images": 48, "version": "0", "commit": "c", "options_hash": "h",
              "options": json.dumps(options.model_dump(mode="json")),
              "ema": {"steps": 12, "average": [torch.full_like(p, 0.25) for p in trained]}}
-    torch.save(state, tmp_path / "step.pt")
-    return tmp_path / "step.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    return write_checkpoint(tmp_path / "step.pt", DeFusionPP(**SMALL), "UCMConv")
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pth"])
@@ -45,6 +50,21 @@ def test_the_file_says_what_it_is_and_nothing_private(checkpoint, tmp_path):
     about = read_metadata(tmp_path / "out.safetensors")
     assert about["model"] == "DeFusionPP" and json.loads(about["network"]) == SMALL and about["images_seen"] == "48"
     assert "private" not in json.dumps(about) and json.loads(about["training"])["image_size"] == 64
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_stage_2_with_teachers_of_any_width(tmp_path, ending):
+    torch.manual_seed(0)
+    model = DeFusionPPMM(**SMALL, teacher_widths=(64, 32))
+    out = tmp_path / f"out{ending}"
+    export(write_checkpoint(tmp_path / "step.pt", model, "MUCMTransformer"), out, average=False)
+    network, both = DeFusionPP(**SMALL), DeFusionPPMM(**SMALL, teacher_widths=(64, 32))
+    load_weights(network, out, strict=ending == ".safetensors")  # the published layout keeps the predictors
+    load_weights(both, out)
+    close = {"rtol": 1e-3, "atol": 1e-6} if ending == ".safetensors" else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(network.fuse_head.weight, model.fuse_head.weight, **close)
+    if ending == ".pth":
+        torch.testing.assert_close(both.predict2.weight, model.predict2.weight, rtol=0, atol=0)
 
 
 def test_mistakes(checkpoint, tmp_path):
