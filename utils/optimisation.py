@@ -25,7 +25,8 @@ def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, l
 
     Args:
         parameters: what is trained.
-        options: ``optimizer``, ``beta1``, ``beta2`` and ``weight_decay`` are read.
+        options: ``optimizer``, ``beta1``, ``beta2`` and ``weight_decay`` are read; with Muon the betas are those of the
+            vectors' AdamW, and the matrices' momentum is .95.
         lr: learning rate at the start.
     """
     trained = list(parameters)
