@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from data.crops import FlippedCrop
-from data.pairs import find_pairs, load_pair
 from data.registry import DATASETS, scenario_shares
 from data.synthesis import Synthesizer
 from metrics import compute
@@ -24,9 +23,10 @@ from models.weights import load_weights
 from option.load import options_from_command_line
 from option.schema import Options
 from utils.cli import run
-from utils.launch import train
-from utils.prefetch import Loader
-from utils.validation import pair_validation
+from utils.engine.launch import train
+from utils.engine.prefetch import Loader
+from utils.engine.validation import pair_validation
+from utils.pictures.pairs import find_pairs, load_pair
 
 
 def build_task(options: Options) -> nn.Module:

@@ -23,9 +23,9 @@ from option.schema import Options
 from selftrain import build_loader as build_photo_loader
 from selftrain import build_validation
 from utils.cli import run
+from utils.engine.launch import train
+from utils.engine.prefetch import Loader
 from utils.errors import UserError
-from utils.launch import train
-from utils.prefetch import Loader
 
 
 def build_task(options: Options) -> nn.Module:

@@ -7,8 +7,6 @@
 
 import logging
 
-from data.pairs import find_pairs, load_pair
-from data.results import ResultFolder
 from metrics.evaluate import Scorer
 from metrics.recording import record_scores
 from models.fuser import Fuser
@@ -18,6 +16,8 @@ from utils.distributed import joined
 from utils.errors import UserError
 from utils.fusing import fuse_all
 from utils.logging import log_notes, set_up_logging
+from utils.pictures.pairs import find_pairs, load_pair
+from utils.pictures.results import ResultFolder
 from utils.version import provenance_of
 
 TITLES = {"IVF": ("infrared", "visible"), "MEF": ("over", "under"), "MFF": ("near", "far")}

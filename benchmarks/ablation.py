@@ -20,8 +20,6 @@ import torch
 from torch import nn
 
 from benchmarks.runs import add_training_arguments, keep_text, resumed_trainer, run_options
-from data.images import write_picture
-from data.pairs import find_pairs, load_pair
 from data.photos import build_photo_loader
 from data.synthesis import Synthesizer
 from metrics import compute
@@ -32,6 +30,8 @@ from models.tasks_hr import HRTask
 from option.schema import Options, TestDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.distributed import choose_device
+from utils.pictures.images import write_picture
+from utils.pictures.pairs import find_pairs, load_pair
 
 log = logging.getLogger("ablation")
 

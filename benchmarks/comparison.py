@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from data.demo import PHOTOGRAPHS, write_demo
-from data.images import write_picture
 from metrics import COMMON, compute
 from metrics.evaluate import score_folders
 from metrics.folders import Method, SourceSet, find_scenes, find_sources, read_grey_or_rgb
@@ -29,6 +28,7 @@ from metrics.scores import one_line
 from models.fuser import DEFAULT_WEIGHTS, PRETRAINED, Fuser
 from models.registry import MODELS
 from utils.cli import run
+from utils.pictures.images import write_picture
 from utils.plots import ContactSheet
 from utils.version import VERSION, commit
 

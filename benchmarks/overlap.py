@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.images import luma, read_picture, to_unit
 from models.fuser import Fuser
 from models.windows import run_windows, window_starts
 from option.schema import TileOptions
 from utils.cli import run
-from utils.precision import autocast
+from utils.engine.precision import autocast
+from utils.pictures.images import luma, read_picture, to_unit
 
 OVERLAPS = (0, 16, 32, 64, 96, 112)
 SHIFTS = ((16, 16), (8, 8))

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from option.schema import Options
+from utils.engine.prefetch import Loader
+from utils.engine.training import Trainer
 from utils.files import atomic_write
-from utils.prefetch import Loader
-from utils.training import Trainer
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:

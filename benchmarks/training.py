@@ -19,11 +19,11 @@ from models.losses import CUDLoss
 from models.tasks import draw_mfm
 from option.schema import TrainOptions
 from option.sections_data import TrainDataOptions
-from utils.memory import keep_freed_memory
-from utils.optimisation import build_optimizer
-from utils.precision import autocast, autocast_dtype
-from utils.prefetch import load_ahead
-from utils.randomness import Randomness
+from utils.engine.memory import keep_freed_memory
+from utils.engine.optimisation import build_optimizer
+from utils.engine.precision import autocast, autocast_dtype
+from utils.engine.prefetch import load_ahead
+from utils.engine.randomness import Randomness
 
 SIZE = 224
 WORKERS = 2
@@ -48,7 +48,7 @@ def write_photographs(folder: Path, count: int) -> Path:
 
 def measure_ours(folder: Path, device: torch.device, *, batch: int, amp: str, compiled: bool, budget: float) -> Row:
     """Our step: whole photographs from workers (a GPU holds the set), synthesis on the device, bf16 where it gains."""
-    keep_freed_memory()  # as utils/launch.py does for a training
+    keep_freed_memory()  # as utils/engine/launch.py does for a training
     network = DeFusionPP().to(device).train()
     gflop = _step_gflop(network, batch)
     if compiled:

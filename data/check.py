@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data.alignment import EdgeShift, edge_shift
-from data.images import Picture, read_picture
 from data.irvis import pair_folders
-from data.pairs import PairList, Task, find_pairs, load_pair, match_stems
 from data.photos import photo_files
 from data.shards import counted, read_shard, shard_urls
 from option.load import options_from_command_line
 from option.schema import Options, PairDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.errors import UserError
+from utils.pictures.alignment import EdgeShift, edge_shift
+from utils.pictures.images import Picture, read_picture
+from utils.pictures.pairs import PairList, Task, find_pairs, load_pair, match_stems
 
 _SHOWN = 20
 

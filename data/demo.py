@@ -19,10 +19,10 @@ import numpy as np
 import skimage.data
 
 from data import simulate
-from data.images import read_picture, write_picture
 from utils.cli import run
 from utils.errors import UserError
 from utils.files import atomic_write
+from utils.pictures.images import read_picture, write_picture
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from data.caches import cached_loader
-from data.images import ValueRange, read_picture
 from data.irvis import picture_planes
 from data.loading import OrderedLoader
 from data.photos import DevicePhotos, Photo, PhotoFolder, photo_files
 from data.registry import DATASETS
 from data.synthesis import GREY
+from utils.pictures.images import ValueRange, read_picture
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -28,7 +28,7 @@ class InfraredFolder(PhotoFolder):
 
     Args:
         root, files, cache_size: see :class:`PhotoFolder`.
-        ir_range: how values are mapped, see :func:`data.images.stretch`.
+        ir_range: how values are mapped, see :func:`utils.pictures.images.stretch`.
     """
 
     label = "infrared pictures"

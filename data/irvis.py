@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.caches import DeviceCache, PackedPictures, cached_loader
-from data.images import Picture, ValueRange
 from data.lists import find_list, keep_list, read_list
 from data.loading import OrderedLoader, TensorBatch, pad_batch
-from data.pairs import PairPaths, load_pair, match_stems
 from data.photos import shrink
 from data.registry import DATASETS
 from data.synthesis import crop_resize, random_boxes
 from utils.errors import UserError
+from utils.pictures.images import Picture, ValueRange
+from utils.pictures.pairs import PairPaths, load_pair, match_stems
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -63,7 +63,7 @@ class PairFolder(Dataset):
     Args:
         pairs: the files.
         cache_size: the short side is reduced to this; smaller pairs stay as they are.
-        ir_range: how the first picture's values are mapped, see :func:`data.images.stretch`.
+        ir_range: how the first picture's values are mapped, see :func:`utils.pictures.images.stretch`.
     """
 
     label = "pairs"

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from utils.engine.prefetch import map_tensors
+from utils.engine.randomness import derive_seed
 from utils.errors import UserError
-from utils.prefetch import map_tensors
-from utils.randomness import derive_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.caches import DeviceCache, PackedPictures, cached_loader
-from data.codecs import decode, jpeg_size, list_pictures, read_bytes
 from data.lists import find_list, keep_list, read_list
 from data.loading import OrderedLoader, TensorBatch, pad_batch
 from data.registry import DATASETS
 from data.synthesis import GREY
+from utils.engine.randomness import derive_seed
 from utils.errors import MissingFileError, UserError
-from utils.randomness import derive_seed
+from utils.pictures.codecs import decode, jpeg_size, list_pictures, read_bytes
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -116,7 +116,7 @@ def decode_photo(data: bytes, cache_size: int, path: Path) -> Photo:
     ``cache_size``; the rest is an area filter.
 
     Raises:
-        UserError: see :func:`data.codecs.decode`.
+        UserError: see :func:`utils.pictures.codecs.decode`.
     """
     size = jpeg_size(data)
     short = min(size) if size else 0

@@ -20,8 +20,8 @@ from data.loading import epoch_order, start_worker
 from data.photos import Photo, PhotoBatch, PhotoFolder, decode_photo
 from data.registry import DATASETS
 from data.shards import counted, read_shard, shard_urls
+from utils.engine.randomness import derive_seed
 from utils.errors import UserError
-from utils.randomness import derive_seed
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions

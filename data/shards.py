@@ -20,11 +20,11 @@ import webdataset as wds
 from tqdm import tqdm
 from webdataset.shardlists import expand_urls
 
-from data.codecs import SUFFIXES, fault, list_pictures, read_bytes
 from utils.cli import run
+from utils.engine.randomness import derive_seed
 from utils.errors import MissingFileError, UserError
 from utils.files import atomic_write
-from utils.randomness import derive_seed
+from utils.pictures.codecs import SUFFIXES, fault, list_pictures, read_bytes
 
 log = logging.getLogger(__name__)
 

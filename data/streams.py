@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from utils.prefetch import Loader
+from utils.engine.prefetch import Loader
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from models.registry import MODELS, create_model
 from models.weights import save_weights, to_published
 from option.schema import Options
-from utils.checkpoint import BrokenCheckpoint, read_checkpoint
 from utils.cli import run
+from utils.engine.checkpoint import BrokenCheckpoint, read_checkpoint
 from utils.errors import UserError
 from utils.files import atomic_write
 

@@ -15,16 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Pictures as such (codecs, colour spaces) are the one thing that this room takes from data/.
-from data.images import Picture, from_unit, luma, read_picture, rgb_to_ycbcr, to_unit, ycbcr_to_rgb
 from models.defusion import Decomposition
 from models.registry import MODELS, create_model
 from models.weights import load_weights, read_metadata, weight_checksum
 from models.windows import run_windows
 from option.schema import Options, TileOptions
 from utils.distributed import choose_device
+from utils.engine.precision import autocast, autocast_dtype
 from utils.errors import MissingFileError, UserError
-from utils.precision import autocast, autocast_dtype
+
+# Pictures as such (codecs, colour spaces) are the one thing that this room takes from data/.
+from utils.pictures.images import Picture, from_unit, luma, read_picture, rgb_to_ycbcr, to_unit, ycbcr_to_rgb
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defusionpp_cud.safetensors")

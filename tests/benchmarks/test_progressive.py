@@ -11,9 +11,9 @@ import torch
 from benchmarks import progressive
 from data.photos import PhotoFolder
 from models.registry import MODELS
+from utils.engine.optimisation import Schedule
+from utils.engine.training import Trainer
 from utils.errors import UserError
-from utils.optimisation import Schedule
-from utils.training import Trainer
 
 CPU = torch.device("cpu")
 NETWORK = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}

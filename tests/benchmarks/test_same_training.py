@@ -14,8 +14,8 @@ from models.defusion import DeFusionPP
 from models.losses import CUDLoss
 from models.tasks import draw_mfm
 from option.schema import TrainOptions
-from utils.optimisation import build_optimizer
-from utils.randomness import Randomness
+from utils.engine.optimisation import build_optimizer
+from utils.engine.randomness import Randomness
 
 STEPS, SIZE, BATCH = 200, 64, 4
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from data import check
-from data.alignment import edge_shift
-from data.images import Picture, write_picture
 from data.shards import write_shards
+from utils.pictures.alignment import edge_shift
+from utils.pictures.images import Picture, write_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data import demo, simulate
-from data.images import read_picture
 from utils.errors import UserError
+from utils.pictures.images import read_picture
 
 
 @pytest.fixture(scope="module")

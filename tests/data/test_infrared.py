@@ -5,11 +5,11 @@ import numpy as np
 import torch
 
 from data.crops import FlippedCrop
-from data.images import read_picture
 from data.irvis import picture_planes
 from data.photos import PhotoBatch
 from data.registry import DATASETS
 from option.schema import TrainDataOptions
+from utils.pictures.images import read_picture
 
 
 def thermal(folder, count: int = 4) -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from data.images import write_picture
 from data.irvis import LIST_NAME, PairBatch, PairCrop, build_pair_loader, crop_pairs, training_pairs
 from data.registry import DATASETS
 from option.schema import TrainDataOptions
 from utils.errors import UserError
+from utils.pictures.images import write_picture
 
 CACHES = ["none", "ram", "device"]
 

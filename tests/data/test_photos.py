@@ -11,12 +11,12 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
-from data.images import write_picture
 from data.loading import epoch_order
 from data.photos import LIST_NAME, build_photo_loader, decode_photo, photo_files
 from data.registry import DATASETS
 from option.schema import TrainDataOptions
 from utils.errors import MissingFileError, UserError
+from utils.pictures.images import write_picture
 
 CACHES = ["none", "ram", "device"]
 

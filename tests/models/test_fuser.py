@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.images import write_picture
 from models import Fuser
 from models.baselines import Average
 from models.defusion import DeFusionPP
 from option.schema import TileOptions
 from utils.errors import MissingFileError, UserError
+from utils.pictures.images import write_picture
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_size_and_depth_are_kept(fuse, size, dtype):
 
 def test_colour_of_the_visible_picture_is_kept():
     """Luma is fused; Cb and Cr stay the visible picture's (up to clipping, so mild colours)."""
-    from data.images import rgb_to_ycbcr
+    from utils.pictures.images import rgb_to_ycbcr
     visible = np.random.default_rng(0).uniform(0.4, 0.6, (40, 50, 3)).astype(np.float32)
     infrared = np.full((40, 50), 0.5, np.float32)
     fused = Fuser(Average(), device="cpu")(infrared, visible, task="IVF").fused

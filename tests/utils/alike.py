@@ -17,8 +17,8 @@ from models.tasks import CUDTask
 from option.load import options_from_command_line
 from option.schema import Options
 from utils.cli import run
-from utils.launch import train
-from utils.randomness import NAMES
+from utils.engine.launch import train
+from utils.engine.randomness import NAMES
 
 
 class AlikeTask(CUDTask):

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from utils.distributed import current_world, sum_over_processes
-from utils.memory import memory_in_use
-from utils.snapshot import Progress
-from utils.step import TOTAL
-from utils.tracking import Record
+from utils.engine.memory import memory_in_use
+from utils.engine.snapshot import Progress
+from utils.engine.step import TOTAL
+from utils.engine.tracking import Record
 
 log = logging.getLogger(__name__)
 

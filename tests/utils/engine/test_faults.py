@@ -12,7 +12,7 @@ import pytest
 
 from tests.utils.toy import losses, train_toy
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STEPS = 24  # of the whole toy run, 6 an epoch
 
 

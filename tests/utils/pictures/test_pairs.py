@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data.images import write_picture
-from data.pairs import PairPaths, find_pairs, load_pair, task_of_run
 from option.schema import TestDataOptions, ValDataOptions
 from utils.errors import MissingFileError, UserError
+from utils.pictures.images import write_picture
+from utils.pictures.pairs import PairPaths, find_pairs, load_pair, task_of_run
 
 
 def options(root, **values):

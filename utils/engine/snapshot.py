@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from option.load import options_hash
 from option.schema import Options
-from utils.checkpoint import FORMAT
+from utils.engine.checkpoint import FORMAT
+from utils.engine.optimisation import MovingAverage, Schedule
+from utils.engine.prefetch import map_tensors
+from utils.engine.randomness import Randomness
 from utils.errors import UserError
-from utils.optimisation import MovingAverage, Schedule
-from utils.prefetch import map_tensors
-from utils.randomness import Randomness
 from utils.version import VERSION, commit
 
 log = logging.getLogger(__name__)

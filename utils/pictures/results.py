@@ -18,10 +18,10 @@ from typing import Protocol
 
 import numpy as np
 
-from data.images import write_picture
 from utils.distributed import World, barrier, gather_to_main
 from utils.errors import UserError
 from utils.files import archive_if_exists, atomic_write
+from utils.pictures.images import write_picture
 from utils.plots import MAX_ROWS, ContactSheet, thumbnail
 
 log = logging.getLogger(__name__)

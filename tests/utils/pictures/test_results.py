@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data.images import read_picture
-from data.results import ResultFolder
 from utils.errors import UserError
+from utils.pictures.images import read_picture
+from utils.pictures.results import ResultFolder
 
 
 @dataclass

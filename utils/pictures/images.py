@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.codecs import decode, read_bytes
 from utils.errors import UserError
 from utils.files import atomic_write
+from utils.pictures.codecs import decode, read_bytes
 
 log = logging.getLogger(__name__)
 

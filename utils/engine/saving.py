@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from utils.checkpoint import CheckpointFolder
 from utils.distributed import current_world, is_joined
+from utils.engine.checkpoint import CheckpointFolder
+from utils.engine.optimisation import TrainingStopped
+from utils.engine.snapshot import Progress, Snapshot
+from utils.engine.step import Stepper
 from utils.errors import UserError
-from utils.optimisation import TrainingStopped
-from utils.snapshot import Progress, Snapshot
-from utils.step import Stepper
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.utils.toy import BATCH, ITEMS, ToyLoader, ToyTask, losses, toy_options, train_toy
-from utils.checkpoint import CheckpointFolder
+from utils.engine.checkpoint import CheckpointFolder
+from utils.engine.optimisation import FiniteGuard, Schedule, TrainingStopped, build_optimizer
+from utils.engine.prefetch import batch_size, map_tensors
+from utils.engine.snapshot import Progress
+from utils.engine.training import Trainer
 from utils.errors import UserError
-from utils.optimisation import FiniteGuard, Schedule, TrainingStopped, build_optimizer
-from utils.prefetch import batch_size, map_tensors
-from utils.snapshot import Progress
-from utils.training import Trainer
 
 STEPS = 6  # of an epoch
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from data import images
-from data.images import (
+from utils.errors import MissingFileError, UserError
+from utils.pictures import images
+from utils.pictures.images import (
     Picture,
     from_unit,
     luma,
@@ -21,7 +22,6 @@ from data.images import (
     write_picture,
     ycbcr_to_rgb,
 )
-from utils.errors import MissingFileError, UserError
 
 
 def noise(*shape, dtype=np.uint8, seed=0):

@@ -20,19 +20,19 @@ import torch
 from torch import nn
 
 from option.schema import Options
-from utils.checkpoint import CheckpointFolder
 from utils.distributed import current_world, from_main
+from utils.engine.checkpoint import CheckpointFolder
+from utils.engine.interrupts import Interrupts
+from utils.engine.optimisation import MovingAverage, Schedule, TrainingStopped, build_optimizer
+from utils.engine.prefetch import Loader, load_ahead, map_tensors
+from utils.engine.randomness import Randomness
+from utils.engine.reporting import Reporter
+from utils.engine.saving import Saver
+from utils.engine.snapshot import Progress, Snapshot
+from utils.engine.step import Stepper
+from utils.engine.timing import describe_split
+from utils.engine.tracking import Record
 from utils.errors import UserError
-from utils.interrupts import Interrupts
-from utils.optimisation import MovingAverage, Schedule, TrainingStopped, build_optimizer
-from utils.prefetch import Loader, load_ahead, map_tensors
-from utils.randomness import Randomness
-from utils.reporting import Reporter
-from utils.saving import Saver
-from utils.snapshot import Progress, Snapshot
-from utils.step import Stepper
-from utils.timing import describe_split
-from utils.tracking import Record
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ class Trainer:
     """Trains a task.
 
     Args:
-        task: an ``nn.Module`` that is a :class:`utils.step.Task`. Name prefixes in its ``frozen_prefixes``, if it
-            has that attribute, are left out of checkpoints.
+        task: an ``nn.Module`` that is a :class:`utils.engine.step.Task`. Name prefixes in its ``frozen_prefixes``, if
+            it has that attribute, are left out of checkpoints.
         loader: source of batches.
         options: sections ``train`` and ``logger`` and ``use_tb_logger`` are read; all are kept in checkpoints.
         run_dir: folder of the run.

@@ -78,13 +78,13 @@ def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser
     """How a training script validates on the pairs of ``dataset.val``; it brings the rooms together.
 
     Args:
-        find: ``data.pairs.find_pairs``.
-        load: ``data.pairs.load_pair``.
+        find: ``utils.pictures.pairs.find_pairs``.
+        load: ``utils.pictures.pairs.load_pair``.
         fuser: ``models.Fuser``.
         score: ``metrics.compute``.
 
     Returns:
-        What :func:`utils.launch.train` takes as ``build_validation``.
+        What :func:`utils.engine.launch.train` takes as ``build_validation``.
     """
     def build(options: Options, model: nn.Module, run_dir: Path) -> PairValidation:
         val = options.dataset.val

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from data.codecs import fault, list_pictures, read_bytes
-from data.images import Picture, ValueRange, read_picture
 from utils.errors import UserError
+from utils.pictures.codecs import fault, list_pictures, read_bytes
+from utils.pictures.images import Picture, ValueRange, read_picture
 
 if TYPE_CHECKING:
     from option.schema import TestDataOptions, ValDataOptions
@@ -109,7 +109,7 @@ def load_pair(paths: PairPaths, ir_range: ValueRange = "full", task: Task = "IVF
 
     Args:
         paths: from :func:`find_pairs`.
-        ir_range: how the infrared picture's values are mapped (IVF only), see :func:`data.images.stretch`.
+        ir_range: how the infrared picture's values are mapped (IVF only), see :func:`utils.pictures.images.stretch`.
         task: the layout.
 
     Raises:

@@ -7,12 +7,12 @@ from torch import nn
 
 from option.schema import Options
 from utils.distributed import choose_device, joined
+from utils.engine.memory import keep_freed_memory
+from utils.engine.prefetch import Loader
+from utils.engine.runs import open_run
+from utils.engine.training import Summary, Trainer
 from utils.errors import UserError
 from utils.logging import log_start
-from utils.memory import keep_freed_memory
-from utils.prefetch import Loader
-from utils.runs import open_run
-from utils.training import Summary, Trainer
 
 Validation = Callable[[int], dict[str, float]]
 
@@ -23,7 +23,7 @@ def train(options: Options, build_task: Callable[[Options], nn.Module], build_lo
 
     Args:
         options: of the whole run; ``dataset.train`` must be there.
-        build_task: makes the task, see :class:`utils.step.Task`.
+        build_task: makes the task, see :class:`utils.engine.step.Task`.
         build_loader: makes the source of batches from the options and ``seed``, ``run_dir``, ``rank``, ``world``
             and ``device``.
         build_validation: makes what is called every ``train.val_freq`` epochs from the options, the model and the

@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from option.schema import TrainOptions
 from utils.distributed import current_world, is_joined, sum_over_processes
-from utils.optimisation import FiniteGuard, TrainingStopped
-from utils.precision import autocast, autocast_dtype
-from utils.prefetch import Loaded
-from utils.snapshot import Progress, Snapshot
-from utils.timing import Stopwatch
+from utils.engine.optimisation import FiniteGuard, TrainingStopped
+from utils.engine.precision import autocast, autocast_dtype
+from utils.engine.prefetch import Loaded
+from utils.engine.snapshot import Progress, Snapshot
+from utils.engine.timing import Stopwatch
 
 log = logging.getLogger(__name__)
 

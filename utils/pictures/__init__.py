@@ -1,0 +1,1 @@
+"""The one place where pictures are files: codecs, reading, writing, finding pairs, alignment."""
