@@ -17,6 +17,7 @@ from . import (
     quality_index,
     reference,
     structure,
+    targets,
 )
 from .triple import Triple
 
@@ -129,6 +130,8 @@ _DEFAULTS = [
     Metric("Q_CB", "Q_CB@VIFB", _c.q_cb, "higher", 0, 1, "fast", 1, "local contrast kept"),
     Metric("VIF", "VIF@Tang-flat", _p.vif, "higher", 0, inf, "fast", 41, "visual information of both kept, summed"),
     Metric("VIFF", "VIFF@MEFB-flat", _p.viff, "higher", 0, 1, "fast", 41, "visual information of the worse-kept"),
+    Metric("TCK", "TCK@infrared", targets.tck, "higher", -1, 1.2, "instant", 16, "infrared contrast of targets kept"),
+    Metric("TCV", "TCV@infrared", targets.tcv, "higher", 0, 1.2, "instant", 16, "targets seen, warm or dark"),
 ]  # fmt: skip
 
 _VARIANTS = {
@@ -190,6 +193,8 @@ _VARIANTS = {
     "Q_CB": {"Q_CB@VIFB": _c.q_cb, "Q_CB@Liu": _c.q_cb, "Q_CB@MEFB": _c.q_cb_mefb},
     "VIF": {"VIF@Tang-flat": _p.vif, "VIF@Tang": _p.vif_plain, "VIF@CDDFuse": _p.vif_cddfuse},
     "VIFF": {"VIFF@MEFB-flat": _p.viff, "VIFF@MEFB": _p.viff_plain},
+    "TCK": {"TCK@infrared": targets.tck},
+    "TCV": {"TCV@infrared": targets.tcv},
 }  # fmt: skip
 
 # Where a variant differs from its namesake in more than the function.

@@ -9,13 +9,13 @@ from metrics import METRICS, compute, expand
 from tests.metrics.triples import read_triple, textured_triple
 
 ALL = expand("all")
-# One source is treated first and leaves a trace (FMI, Q_G), is named (A, B), wins ties (VIFF), or scores 1 where
-# the other would score 0 (Q_C).
+# One source is treated first and leaves a trace (FMI, Q_G), is named (A, B; infrared), wins ties (VIFF), or scores 1
+# where the other would score 0 (Q_C).
 ORDERED = {
     "FMI_pixel", "FMI_gradient", "FMI_dct", "FMI_wavelet", "FMI_pixel@Tang", "FMI_gradient@Tang", "FMI_dct@Tang",
     "FMI_wavelet@Tang", "FMI_wavelet@Tang-flat", "Q_G", "Q_G@Liu", "MS_SSIM_A@Wang", "MS_SSIM_B@Wang",
     "Nabf@Tang-as-called", "VIFF", "VIFF@MEFB", "VIFF@MEFB-flat", "Q_C", "Q_C@MEFB", "Q_C@Liu",
-    "Q_C@MEFB-flat",
+    "Q_C@MEFB-flat", "TCK", "TCK@infrared", "TCV", "TCV@infrared",
 }  # fmt: skip
 EQUAL_IMAGES = {
     "CE": 0, "Q_MI": 2, "FMI_pixel": 1, "FMI_gradient": 1, "FMI_dct": 1, "FMI_wavelet": 1, "MSE": 0, "RMSE": 0,
