@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.colour import as_grey, as_rgb, default_color, merge_chroma
 from models.defusion import Decomposition
+from models.inputs import Source, check_sizes, read_source, restore
 from models.registry import MODELS, create_model
 from models.weights import load_weights, read_metadata, weight_checksum
 from models.windows import run_windows
@@ -23,14 +25,11 @@ from option.schema import Options, TileOptions
 from utils.distributed import choose_device
 from utils.engine.precision import autocast, autocast_dtype
 from utils.errors import MissingFileError, UserError
-
-# Pictures as such (codecs, colour spaces) are the one thing that this room takes from data/.
-from utils.pictures.images import Picture, from_unit, luma, read_picture, rgb_to_ycbcr, to_unit, ycbcr_to_rgb
+from utils.pictures.images import luma, ycbcr_to_rgb
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defusionpp_cud.safetensors")
 COMPONENTS = ("fused", "common", "unique1", "unique2")
-Source = str | Path | Picture | np.ndarray | Tensor
 
 
 @dataclass
@@ -146,13 +145,13 @@ class Fuser:
         Raises:
             UserError: sizes differ, or a picture is smaller than 16 x 16.
         """
-        inputs = [_read(source) for source in (first, second)]
+        inputs = [read_source(source) for source in (first, second)]
         start = time.perf_counter()
         x1, x2 = (item.unit.to(self.device, torch.float32) for item in inputs)
-        _check_sizes(x1, x2, inputs)
-        mode = color or self.color or _default_color(task, x1, x2)
+        check_sizes(x1, x2, inputs)
+        mode = color or self.color or default_color(task, x1, x2)
         result = self._fuse(x1, x2, mode, components)
-        pictures = {name: _restore(value, inputs) for name, value in result.items()}
+        pictures = {name: restore(value, inputs) for name, value in result.items()}
         fusion = Fusion(**{name: pictures.get(name) for name in COMPONENTS}, seconds=0.0)
         fusion.seconds = time.perf_counter() - start
         return fusion
@@ -160,11 +159,11 @@ class Fuser:
     def _fuse(self, x1: Tensor, x2: Tensor, mode: str, components: bool) -> dict[str, Tensor]:
         """Unit pictures (C, H, W) in, named unit pictures out."""
         if mode == "rgb":
-            return self._run(_three(x1), _three(x2), components)
-        result = self._run(_three(_grey(x1)), _three(_grey(x2)), components)
+            return self._run(as_rgb(x1), as_rgb(x2), components)
+        result = self._run(as_rgb(as_grey(x1)), as_rgb(as_grey(x2)), components)
         result = {name: luma(value) for name, value in result.items()}
         if mode == "ycbcr" and max(x1.shape[0], x2.shape[0]) == 3:
-            chroma = _merge_chroma(x1, x2)
+            chroma = merge_chroma(x1, x2)
             result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma])).clamp(0, 1)
         return result
 
@@ -199,77 +198,3 @@ class Fuser:
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(self.dtype, self.device)
-
-
-@dataclass
-class _Input:
-    """A source as a unit picture (C, H, W), and what its result should look like.
-
-    Attributes:
-        kind: "stored" (8 or 16 bit), "float" (an array) or "tensor".
-    """
-
-    unit: Tensor
-    kind: str
-    name: str
-    bit_depth: int = 8
-
-
-def _read(source: Source) -> _Input:
-    if isinstance(source, (str, Path)):
-        source = read_picture(source)
-    if isinstance(source, np.ndarray) and source.dtype.kind != "f":
-        source = Picture(source[..., None] if source.ndim == 2 else source)
-    if isinstance(source, Picture):
-        name = str(source.path or "the array")
-        return _Input(torch.from_numpy(to_unit(source)), "stored", name, source.bit_depth)
-    if isinstance(source, np.ndarray):
-        unit = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(source), -1, 0)))
-        kind = "float"
-    else:
-        unit, kind = source.unsqueeze(0) if source.ndim == 2 else source, "tensor"
-    if unit.ndim != 3 or unit.shape[0] not in (1, 3) or not unit.is_floating_point():
-        raise UserError(f"fuse: {kind} input of shape {tuple(source.shape)} and {source.dtype}; give one picture with "
-                        "one or three channels: arrays (H, W, C), tensors (C, H, W) as float in [0, 1]")
-    return _Input(unit, kind, f"the {kind} input")
-
-
-def _restore(value: Tensor, inputs: list[_Input]) -> np.ndarray | Tensor:
-    """A unit picture (C, H, W) in the type of the inputs."""
-    if any(item.kind == "tensor" for item in inputs):
-        return value
-    array = value.cpu().numpy()
-    if any(item.kind == "float" for item in inputs):
-        return np.ascontiguousarray(array.transpose(1, 2, 0))
-    return from_unit(array, max(item.bit_depth for item in inputs))
-
-
-def _check_sizes(x1: Tensor, x2: Tensor, inputs: list[_Input]) -> None:
-    sizes = [f"{x.shape[2]} x {x.shape[1]}" for x in (x1, x2)]
-    if sizes[0] != sizes[1]:
-        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]} and {inputs[1].name} is {sizes[1]}; "
-                        "register the pair and cut it to one size first")
-    if min(x1.shape[1:]) < 16:
-        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]}; pictures need 16 x 16 pixels or more")
-
-
-def _default_color(task: str | None, x1: Tensor, x2: Tensor) -> str:
-    colours = {x1.shape[0], x2.shape[0]}
-    if colours == {1}:
-        return "gray"
-    if task == "IVF" or (task is None and colours == {1, 3}):
-        return "ycbcr"
-    return "rgb"
-
-
-def _three(x: Tensor) -> Tensor:
-    return x.expand(3, -1, -1) if x.shape[0] == 1 else x
-
-
-def _grey(x: Tensor) -> Tensor:
-    return x if x.shape[0] == 1 else luma(x)
-
-
-def _merge_chroma(x1: Tensor, x2: Tensor) -> Tensor:
-    """Cb and Cr (2, H, W): the second (visible) picture's if it has colour, else the first's."""
-    return rgb_to_ycbcr(x2 if x2.shape[0] == 3 else x1)[1:]
