@@ -4,6 +4,10 @@
     [torchrun --nproc_per_node=4] selftrain.py -opt ... --set path.resume_state=latest
 """
 
+if __name__ == "__main__":
+    from utils.cli import leave_at_once_when_stopped
+    leave_at_once_when_stopped()  # while the libraries below load
+
 from typing import Any
 
 import torch

@@ -5,6 +5,10 @@
     torchrun --nproc_per_node=2 test.py -opt ...
 """
 
+if __name__ == "__main__":
+    from utils.cli import leave_at_once_when_stopped
+    leave_at_once_when_stopped()  # while the libraries below load
+
 import logging
 
 from metrics.evaluate import Scorer

@@ -1,33 +1,115 @@
-"""The border between a script and the shell: a user's mistake is one line and exit code 2."""
+"""The border between a script and the shell: exit codes, a user's mistake, signals.
+
+Light on purpose: a script imports this before the libraries that take seconds to load.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import NoReturn
 
 from option.errors import OptionError
 from utils.errors import UserError
 
 USER_MISTAKE = 2
-INTERRUPTED = 130
+
+_STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_Handler = Callable[[int, "FrameType | None"], object]
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or SIGHUP. Derives from `KeyboardInterrupt`, so that all three unwind a program alike.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run a script's main function on the command line and exit with its code.
 
+    A user's mistake prints ``error: ...`` and exits with 2. Ctrl-C, SIGTERM and SIGHUP raise `Stopped` inside ``main``
+    and exit with 130, 143 and 129. A bug keeps its traceback.
+
     Args:
         main: takes the arguments without the program's name; returns the exit code (None is 0).
-
-    A user's mistake prints ``error: ...`` and exits with 2, Ctrl-C exits with 130, a bug keeps its traceback.
     """
     try:
-        code = main(sys.argv[1:])
+        with _handled_by(_raise):
+            code = main(sys.argv[1:])
     except (UserError, OptionError) as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"error: {line}\n")
         sys.exit(USER_MISTAKE)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, "number", signal.SIGINT)
+        sys.stderr.write(_farewell(number))
+        sys.exit(128 + number)
     sys.exit(code or 0)
+
+
+def leave_at_once_when_stopped() -> None:
+    """Make Ctrl-C, SIGTERM and SIGHUP end the process with one line, without a traceback.
+
+    For the seconds before `run`, in which libraries load and nothing needs to be saved.
+    """
+    _install(_leave)
+
+
+@contextlib.contextmanager
+def finishing() -> Iterator[None]:
+    """Let a block that writes results end before a signal stops the program.
+
+    The first Ctrl-C, SIGTERM or SIGHUP is raised as `Stopped` at the end of the block, a second one at once.
+    """
+    waiting: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if waiting:
+            raise Stopped(number)
+        waiting.append(number)
+
+    with _handled_by(note):
+        yield
+    if waiting:
+        raise Stopped(waiting[0])
+
+
+@contextlib.contextmanager
+def _handled_by(handler: _Handler) -> Iterator[None]:
+    """Set the handlers of the three signals for a block. Only the main thread may: elsewhere this does nothing."""
+    before = _install(handler) if threading.current_thread() is threading.main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _install(handler: _Handler) -> dict[int, object]:
+    """Set the handlers and return the old ones. What nohup or a shell's ``&`` told us to ignore stays ignored."""
+    return {number: signal.signal(number, handler) for number in _STOPS
+            if signal.getsignal(number) not in (signal.SIG_IGN, None)}
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, _farewell(number).encode())
+    os._exit(128 + number)
+
+
+def _farewell(number: int) -> str:
+    return "interrupted\n" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}\n"

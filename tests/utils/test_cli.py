@@ -1,5 +1,7 @@
-"""A user's mistake is one line and exit code 2; a bug keeps its traceback."""
+"""A user's mistake is one line and exit code 2; a signal is one line at any moment; a bug keeps its traceback."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from option.load import OptionError, options_from_command_line
-from utils.cli import run
+from utils.cli import Stopped, finishing, run
 from utils.errors import MissingFileError, UserError
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +73,54 @@ def test_a_whole_program_shows_no_traceback(tmp_path):
     good = start("name: x\n")
     assert (good.returncode, good.stdout) == (0, "x\n")
     assert options_from_command_line(["-opt", str(file)], "").name == "x"
+
+
+SIGNALS = [(signal.SIGINT, "interrupted\n"), (signal.SIGTERM, "stopped by SIGTERM\n"),
+           (signal.SIGHUP, "stopped by SIGHUP\n")]
+
+
+def stopped(command, number, **environment):
+    """Exit code, standard output and error of a program that gets a signal once it has printed a line."""
+    def hear() -> None:
+        signal.signal(number, signal.SIG_DFL)  # even if these tests were started with nohup or &
+
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, env=os.environ | environment, preexec_fn=hear) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+        return (process.wait(60), process.stdout.read(), process.stderr.read())
+
+
+@pytest.mark.parametrize("command", [["test.py"], ["selftrain.py"], ["selftrain_multimodal.py"], ["-m", "metrics"]])
+@pytest.mark.parametrize(("number", "told"), SIGNALS[:2])
+def test_a_signal_while_libraries_load_is_one_line(tmp_path, command, number, told):
+    for name in ("numpy", "torch"):  # whichever is loaded first
+        (tmp_path / f"{name}.py").write_text("import time; print('loading', flush=True); time.sleep(60)")
+    assert stopped(command, number, PYTHONPATH=str(tmp_path)) == (128 + number, "", told)
+
+
+@pytest.mark.parametrize(("number", "told"), SIGNALS)
+def test_a_signal_unwinds_the_program(number, told):
+    program = ("import time; from utils.cli import run\ndef main(arguments):\n try:\n  print('working', flush=True)\n"
+               "  time.sleep(60)\n finally:\n  print('tidied')\nrun(main)")
+    assert stopped(["-c", program], number) == (128 + number, "tidied\n", told)
+
+
+def test_what_nohup_ignores_stays_ignored():
+    program = ("import os, signal; from utils.cli import run; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+               "run(lambda arguments: os.kill(os.getpid(), signal.SIGHUP))")
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_results_are_written_before_the_first_signal_counts():
+    """The second one counts at once."""
+    done = []
+    with pytest.raises(Stopped) as caught, finishing():
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("written")
+    assert done == ["written"] and caught.value.number == signal.SIGTERM
+    with pytest.raises(Stopped), finishing():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("too late")
+    assert done == ["written"]
