@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.colour import as_grey, as_rgb, default_color, merge_chroma
+from models.colour import COLORS, TASKS, as_grey, as_rgb, default_color, known_word, merge_chroma
 from models.defusion import Decomposition
 from models.inputs import Source, check_sizes, read_source, restore
 from models.registry import MODELS, create_model
@@ -70,8 +70,8 @@ class Fuser:
     Args:
         model: an ``nn.Module`` with ``decompose(x1, x2)``; see CONTRIBUTING.md.
         device: "auto", "cpu", "cuda", ...
-        color: "ycbcr" (fuse luma, keep the colour of the visible image), "rgb", "gray"; None decides by the
-            task, and without a task by the pictures: grey with colour is ycbcr, colour with colour rgb.
+        color: "ycbcr" (fuse the luma; colour as in :func:`models.colour.merge_chroma`), "rgb", "gray"; None decides
+            by the task, and without a task by the pictures: grey with colour is ycbcr, colour with colour rgb.
         tile: windows for large pictures.
         amp: "auto" (bf16 where the device gains), "bf16", "off".
     """
@@ -80,7 +80,7 @@ class Fuser:
                  tile: TileOptions | None = None, amp: str = "auto") -> None:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.color = color
+        self.color = known_word("color", color, COLORS)
         self.tile = tile or TileOptions()
         self.dtype = autocast_dtype(amp, self.device)
         self.checksum: str | None = None
@@ -135,35 +135,42 @@ class Fuser:
         """Fuse two registered pictures.
 
         Args:
-            first, second: paths; ``Picture``; arrays (H, W) or (H, W, C), uint8, uint16 or float in [0, 1];
-                tensors (C, H, W), float in [0, 1]. Infrared first and visible second, over- first and
-                under-exposed second, near and far.
-            task: "IVF", "MEF" or "MFF", for the default colour handling.
+            first, second: paths; ``Picture``; PIL pictures; arrays (H, W) or (H, W, C), uint8, uint16 or float in
+                [0, 1]; tensors (C, H, W), float in [0, 1]. Infrared first and visible second, over- first and
+                under-exposed second, near and far. Three equal channels are a grey picture.
+            task: "IVF", "MEF" or "MFF", for the default colour handling; case does not matter.
             color: overrides the fuser's.
             components: whether common, unique1 and unique2 are wanted.
 
+        Returns:
+            The fusion. ``fused`` has three channels if one of the pictures was given with three, unless gray was
+            asked for.
+
         Raises:
-            UserError: sizes differ, or a picture is smaller than 16 x 16.
+            UserError: sizes differ, a picture is smaller than 16 x 16 or of values that are no picture's, or a word
+                is unknown.
         """
-        inputs = [read_source(source) for source in (first, second)]
+        task, asked = known_word("task", task, TASKS), known_word("color", color, COLORS) or self.color
+        inputs = [read_source(first, "the first picture"), read_source(second, "the second picture")]
+        check_sizes(inputs)
         start = time.perf_counter()
         x1, x2 = (item.unit.to(self.device, torch.float32) for item in inputs)
-        check_sizes(x1, x2, inputs)
-        mode = color or self.color or default_color(task, x1, x2)
-        result = self._fuse(x1, x2, mode, components)
+        result = self._fuse(x1, x2, asked or default_color(task, x1, x2), task, components)
+        if asked != "gray" and any(item.channels == 3 for item in inputs):
+            result["fused"] = as_rgb(result["fused"])
         pictures = {name: restore(value, inputs) for name, value in result.items()}
         fusion = Fusion(**{name: pictures.get(name) for name in COMPONENTS}, seconds=0.0)
         fusion.seconds = time.perf_counter() - start
         return fusion
 
-    def _fuse(self, x1: Tensor, x2: Tensor, mode: str, components: bool) -> dict[str, Tensor]:
+    def _fuse(self, x1: Tensor, x2: Tensor, mode: str, task: str | None, components: bool) -> dict[str, Tensor]:
         """Unit pictures (C, H, W) in, named unit pictures out."""
         if mode == "rgb":
             return self._run(as_rgb(x1), as_rgb(x2), components)
         result = self._run(as_rgb(as_grey(x1)), as_rgb(as_grey(x2)), components)
         result = {name: luma(value) for name, value in result.items()}
         if mode == "ycbcr" and max(x1.shape[0], x2.shape[0]) == 3:
-            chroma = merge_chroma(x1, x2)
+            chroma = merge_chroma(x1, x2, task)
             result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma])).clamp(0, 1)
         return result
 

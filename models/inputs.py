@@ -5,45 +5,73 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from utils.errors import UserError
 from utils.pictures.images import Picture, from_unit, read_picture, to_unit
 
-Source = str | Path | Picture | np.ndarray | Tensor
+Source = str | Path | Picture | Image.Image | np.ndarray | Tensor
+SMALLEST = 16  # pixels a side
+OVERSHOOT = 0.1  # resampling takes floats this far out of [0, 1]; they are clipped
+_WANTED = "give a path, a PIL picture, an array (H, W, C) or a tensor (C, H, W)"
 
 
 @dataclass
 class Input:
-    """A source as a unit picture (C, H, W), and what its result should look like.
+    """A source as a unit picture, and what its result should look like.
 
     Attributes:
+        unit: (C, H, W), float32 in [0, 1]; C is 1 for a grey picture, also when it was given as three equal channels.
+        channels: as given, 1 or 3.
         kind: "stored" (8 or 16 bit), "float" (an array) or "tensor".
+        name: for messages.
+        bit_depth: 8 or 16; of stored pictures.
     """
 
     unit: Tensor
+    channels: int
     kind: str
     name: str
     bit_depth: int = 8
 
 
-def read_source(source: Source) -> Input:
+def read_source(source: Source, name: str) -> Input:
+    """Any picture that a user may give, checked.
+
+    Args:
+        source: a path; a ``Picture``; a PIL picture of any mode (EXIF turns are applied, alpha is dropped); an array
+            (H, W) or (H, W, C), uint8, uint16 or float in [0, 1], of either byte order; a tensor (H, W) or (C, H, W),
+            float in [0, 1]. C is 1 or 3.
+        name: what messages call it when it has no path.
+
+    Raises:
+        UserError: not one of these; values that are not finite, or floats that are not in [0, 1].
+    """
     if isinstance(source, (str, Path)):
         source = read_picture(source)
-    if isinstance(source, np.ndarray) and source.dtype.kind != "f":
-        source = Picture(source[..., None] if source.ndim == 2 else source)
+    elif isinstance(source, Image.Image):
+        name = getattr(source, "filename", "") or name
+        source = _pil_to_array(source, name)
     if isinstance(source, Picture):
-        name = str(source.path or "the array")
-        return Input(torch.from_numpy(to_unit(source)), "stored", name, source.bit_depth)
-    if isinstance(source, np.ndarray):
-        unit = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(source), -1, 0)))
-        kind = "float"
-    else:
-        unit, kind = source.unsqueeze(0) if source.ndim == 2 else source, "tensor"
-    if unit.ndim != 3 or unit.shape[0] not in (1, 3) or not unit.is_floating_point():
-        raise UserError(f"fuse: {kind} input of shape {tuple(source.shape)} and {source.dtype}; give one picture with "
-                        "one or three channels: arrays (H, W, C), tensors (C, H, W) as float in [0, 1]")
-    return Input(unit, kind, f"the {kind} input")
+        return _input(torch.from_numpy(to_unit(source)), "stored", str(source.path or name), source.bit_depth)
+    if not isinstance(source, (np.ndarray, Tensor)):
+        raise UserError(f"fuse: {name} is of type {type(source).__name__}; {_WANTED}")
+    is_array = isinstance(source, np.ndarray)
+    if source.ndim == 2:
+        source = source[..., None] if is_array else source.unsqueeze(0)
+    if source.ndim != 3 or source.shape[-1 if is_array else 0] not in (1, 3):
+        raise UserError(f"fuse: {name} has the shape {tuple(source.shape)}; give one picture of one or three channels, "
+                        "arrays as (H, W, C), tensors as (C, H, W)")
+    if is_array and source.dtype.kind == "u" and source.dtype.itemsize <= 2:
+        picture = Picture(source.astype(source.dtype.newbyteorder("="), copy=False))
+        return _input(torch.from_numpy(to_unit(picture)), "stored", name, picture.bit_depth)
+    if source.dtype.kind != "f" if is_array else not source.is_floating_point():
+        raise UserError(f"fuse: {name} has values of type {source.dtype}; give float in [0, 1]"
+                        f"{', uint8 or uint16' if is_array else ''}")
+    if is_array:
+        source = torch.from_numpy(np.array(source.transpose(2, 0, 1), np.float32, order="C"))
+    return _input(_in_range(source.float(), name), "float" if is_array else "tensor", name)
 
 
 def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
@@ -56,10 +84,55 @@ def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
     return from_unit(array, max(item.bit_depth for item in inputs))
 
 
-def check_sizes(x1: Tensor, x2: Tensor, inputs: list[Input]) -> None:
-    sizes = [f"{x.shape[2]} x {x.shape[1]}" for x in (x1, x2)]
+def check_sizes(inputs: list[Input]) -> None:
+    """Two pictures that can be fused.
+
+    Raises:
+        UserError: their sizes differ, or they are smaller than 16 x 16.
+    """
+    sizes = [f"{item.unit.shape[2]} x {item.unit.shape[1]}" for item in inputs]
     if sizes[0] != sizes[1]:
         raise UserError(f"fuse: {inputs[0].name} is {sizes[0]} and {inputs[1].name} is {sizes[1]}; "
                         "register the pair and cut it to one size first")
-    if min(x1.shape[1:]) < 16:
-        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]}; pictures need 16 x 16 pixels or more")
+    if min(inputs[0].unit.shape[1:]) < SMALLEST:
+        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]}; pictures need {SMALLEST} x {SMALLEST} pixels or more")
+
+
+def _input(unit: Tensor, kind: str, name: str, bit_depth: int = 8) -> Input:
+    channels = unit.shape[0]
+    if channels == 3 and torch.equal(unit[0], unit[1]) and torch.equal(unit[0], unit[2]):
+        unit = unit[:1]
+    return Input(unit, channels, kind, name, bit_depth)
+
+
+def _in_range(unit: Tensor, name: str) -> Tensor:
+    """Clipped to [0, 1].
+
+    Raises:
+        UserError: values that are not finite, or beyond what resampling explains.
+    """
+    if unit.numel() == 0:
+        return unit
+    low, high = torch.stack(unit.aminmax()).tolist()  # a NaN anywhere makes both NaN
+    if not np.isfinite([low, high]).all():
+        raise UserError(f"fuse: {name} holds values that are not finite (NaN or infinite); replace them first")
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+        raise UserError(f"fuse: {name} holds floats from {low:.4g} to {high:.4g}; scale them to [0, 1], or give uint8 "
+                        "or uint16")
+    return unit.clamp(0, 1)
+
+
+def _pil_to_array(image: Image.Image, name: str) -> np.ndarray:
+    """(H, W) or (H, W, 3) of uint8, uint16 or float; PIL's 32-bit integers become uint16 where they fit."""
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("1", "LA", "La"):
+            image = image.convert("L")
+        elif image.mode not in ("L", "RGB", "I", "F") and not image.mode.startswith("I;16"):
+            image = image.convert("RGB")
+        array = np.asarray(image)
+    except OSError as error:  # PIL reads pixels only now
+        raise UserError(f"{name}: not a whole picture ({error})") from error
+    if array.dtype.kind == "i" and array.size and array.min() >= 0 and array.max() <= np.iinfo(np.uint16).max:
+        return array.astype(np.uint16)
+    return array

@@ -104,8 +104,9 @@ class Options(Section):
     device: DeviceName = Field("auto", description="auto, cpu, cuda, cuda:1, mps or xpu")
     use_tb_logger: bool = Field(True, description="write TensorBoard scalars and pictures")
     color: Literal["ycbcr", "rgb", "gray"] | None = Field(None, description="what is fused: ycbcr (brightness; "
-                                                          "colour from the visible image), rgb or gray; not given: "
-                                                          "ycbcr for IVF, rgb for MEF and MFF")
+                                                          "colour from the visible image, of exposures and focus "
+                                                          "pairs by its strength), rgb or gray; not given: ycbcr for "
+                                                          "IVF, rgb for MEF and MFF")
     metrics: MetricNames = Field("common", description="common, all, none, or a list of metric names")
     dataset: DatasetOptions = Field(DatasetOptions(), description="pictures")
     network_G: NetworkOptions = Field(NetworkOptions(), description="the network's keywords")

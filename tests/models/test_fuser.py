@@ -1,8 +1,10 @@
 """The fuser keeps size, depth and colour of any input, gives the same for files and arrays, and says what is wrong."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models import Fuser
 from models.baselines import Average
@@ -35,22 +37,150 @@ def test_size_and_depth_are_kept(fuse, size, dtype):
     assert result.common.shape == (*size, 1)
 
 
-def test_colour_of_the_visible_picture_is_kept():
-    """Luma is fused; Cb and Cr stay the visible picture's (up to clipping, so mild colours)."""
-    from utils.pictures.images import rgb_to_ycbcr
-    visible = np.random.default_rng(0).uniform(0.4, 0.6, (40, 50, 3)).astype(np.float32)
-    infrared = np.full((40, 50), 0.5, np.float32)
-    fused = Fuser(Average(), device="cpu")(infrared, visible, task="IVF").fused
-    chroma = [rgb_to_ycbcr(torch.from_numpy(x).permute(2, 0, 1))[1:] for x in (visible, fused)]
-    assert torch.allclose(*chroma, atol=1e-5)
+def chroma(x: np.ndarray) -> np.ndarray:
+    """Cb and Cr (H, W, 2) by OpenCV, of RGB float in [0, 1]."""
+    return cv2.cvtColor(x.astype(np.float32), cv2.COLOR_RGB2YCrCb)[..., :0:-1]
 
 
-@pytest.mark.parametrize(("channels", "task", "color", "expected"), [
-    ((1, 1), None, None, 1), ((1, 3), None, None, 3), ((3, 3), "MEF", None, 3), ((3, 3), "IVF", "gray", 1),
-    ((1, 1), "MFF", "rgb", 3), ((3, 1), "IVF", None, 3)])
-def test_colour_modes(fuse, channels, task, color, expected):
-    first, second = (picture(32, 32, c, seed=c) for c in channels)
-    assert fuse(first, second, task=task, color=color).fused.shape[2] == expected
+@pytest.fixture(scope="module")
+def mild() -> list[np.ndarray]:
+    """Two pictures of mild colours, so that no mix of luma and chroma has to be clipped."""
+    random = np.random.default_rng(0)
+    return [random.uniform(0.45, 0.55, (40, 50, 3)).astype(np.float32) for _ in range(2)]
+
+
+@pytest.mark.parametrize(("order", "task"), [("grey first", None), ("grey last", None), ("colours", "ivf")])
+def test_colour_of_the_visible_picture_is_kept(mild, order, task):
+    """Luma is the mean of both; Cb and Cr stay the visible picture's: the one with colour, and of two the second."""
+    visible, infrared = mild[1], mild[0] if order == "colours" else mild[0][..., 0]
+    pair = (visible, infrared) if order == "grey last" else (infrared, visible)
+    fused = Fuser(Average(), device="cpu", color="ycbcr")(*pair, task=task).fused
+    np.testing.assert_allclose(chroma(fused), chroma(visible), atol=2e-3)  # OpenCV's factors are rounded
+    luma = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) if x.ndim == 3 else x for x in (infrared, visible, fused)]
+    np.testing.assert_allclose(luma[2], (luma[0] + luma[1]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["MEF", "MFF", None])
+def test_chroma_of_two_exposures_is_weighted_by_its_distance_from_grey(mild, task):
+    """The field's formula, here on OpenCV's chroma; neither picture's chroma alone."""
+    near, far = (chroma(x) - 0.5 for x in mild)
+    expected = (near * np.abs(near) + far * np.abs(far)) / (np.abs(near) + np.abs(far))
+    fuse = Fuser(Average(), device="cpu", color="ycbcr")
+    np.testing.assert_allclose(chroma(fuse(*mild, task=task).fused) - 0.5, expected, atol=2e-3)
+    np.testing.assert_allclose(fuse(*mild, task=task).fused, fuse(*mild[::-1], task=task).fused, atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "task", "color", "rule"), [
+    ((1, 1), None, None, "grey"), ((1, 3), None, None, "luma"), ((3, 3), "mef", None, "channels"),
+    ((3, 3), None, None, "channels"), ((3, 3), "IVF", "Gray", "grey"), ((1, 1), "MFF", "rgb", "channels"),
+    ((3, 1), "IVF", None, "luma"), ((3, 3), "ivf", None, "luma")])
+def test_colour_modes(channels, task, color, rule):
+    """The mean of both pictures: of their luma alone, of their luma with the colour of one, or of each channel."""
+    first, second = (picture(32, 32, c, seed=i).astype(np.float32) / 255 for i, c in enumerate(channels))
+    fused = Fuser(Average(), device="cpu")(first, second, task=task, color=color).fused
+    luma = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None] if x.shape[2] == 3 else x for x in (first, second)]
+    if rule == "grey":
+        np.testing.assert_allclose(fused, (luma[0] + luma[1]) / 2, atol=1e-5)
+    elif rule == "channels":
+        np.testing.assert_allclose(fused, np.broadcast_to((first + second) / 2, (32, 32, 3)), atol=1e-6)
+    else:
+        visible, grey = (second, sum(luma) / 2) if second.shape[2] == 3 else (first, sum(luma) / 2)
+        difference = visible - (luma[1] if visible is second else luma[0])  # R - Y, G - Y, B - Y are the chroma
+        np.testing.assert_allclose(fused, (grey + difference).clip(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("task", [None, "IVF", "MEF"])
+def test_three_equal_channels_are_grey(task):
+    """An infrared picture stored as RGB fuses like the grey one; a pair of such keeps its three channels."""
+    grey, visible = picture(40, 50, seed=1), picture(40, 50, 3, seed=2)
+    fuse = Fuser(Average(), device="cpu")
+    assert np.array_equal(fuse(np.dstack([grey] * 3), visible, task=task).fused, fuse(grey, visible, task=task).fused)
+    stored = torch.from_numpy(grey / 255).float()
+    tensors = [fuse(x, torch.from_numpy(visible / 255).permute(2, 0, 1), task=task).fused
+               for x in (stored, stored.expand(3, -1, -1))]
+    assert torch.equal(*tensors)
+    both = fuse(np.dstack([grey] * 3), np.dstack([grey] * 3), task=task).fused
+    assert np.array_equal(both, np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ({"task": "VIF"}, "task 'VIF' is unknown; known: IVF, MEF, MFF"),
+    ({"color": "blue"}, "color 'blue' is unknown; known: ycbcr, rgb, gray")])
+def test_unknown_words_are_errors(fuse, words, message):
+    with pytest.raises(UserError, match=message):
+        fuse(picture(32, 32), picture(32, 32), **words)
+
+
+def test_an_unknown_colour_of_the_fuser_itself_is_an_error():
+    with pytest.raises(UserError, match="color 'grey' is unknown"):
+        Fuser(Average(), device="cpu", color="grey")
+
+
+def converted(x: np.ndarray, mode: str) -> Image.Image:
+    return Image.fromarray(x).convert(mode)
+
+
+@pytest.mark.parametrize(("given", "same"), [
+    (lambda x: x.astype(">u2") * 257, lambda x: x.astype(np.uint16) * 257),
+    (lambda x: (x / 255).astype(">f4"), lambda x: (x / 255).astype(np.float32)),
+    (lambda x: (x / 255).astype(np.float16), lambda x: (x / 255).astype(np.float16).astype(np.float32)),
+    (lambda x: x / 255, lambda x: (x / 255).astype(np.float32)),
+    (lambda x: x[:, ::-1][:, ::-1], lambda x: x),
+    (Image.fromarray, lambda x: x),
+    (lambda x: converted(x, "RGB"), lambda x: x),
+    (lambda x: converted(x, "RGBA"), lambda x: x),
+    (lambda x: converted(x, "LA"), lambda x: x),
+    (lambda x: converted(x, "P"), lambda x: x),
+    (lambda x: converted(x, "1"), lambda x: np.asarray(converted(x, "1")).astype(np.uint8) * 255),
+    (lambda x: Image.fromarray(x.astype(np.uint16) * 257), lambda x: x.astype(np.uint16) * 257),
+    (lambda x: Image.fromarray(x.astype(np.int32) * 257), lambda x: x.astype(np.uint16) * 257),
+    (lambda x: Image.fromarray((x / 255).astype(np.float32)), lambda x: (x / 255).astype(np.float32)),
+], ids=["u2 big", "f4 big", "f2", "f8", "strides", "L", "RGB", "RGBA", "LA", "P", "1", "I;16", "I", "F"])
+def test_other_kinds_of_pictures_are_converted(given, same):
+    grey, other = picture(32, 40, seed=1), picture(32, 40, 3, seed=2)
+    fuse = Fuser(Average(), device="cpu")
+    result, expected = fuse(given(grey), other).fused, fuse(same(grey), other).fused
+    assert result.dtype == expected.dtype and np.array_equal(result, expected)
+
+
+def test_the_turn_of_a_pil_picture_is_applied(tmp_path):
+    """As it is to the same file by its path."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: a quarter turn
+    Image.fromarray(picture(32, 40, 3)).save(tmp_path / "turned.jpg", exif=exif)
+    fuse = Fuser(Average(), device="cpu")
+    by_path = fuse(tmp_path / "turned.jpg", tmp_path / "turned.jpg").fused
+    with Image.open(tmp_path / "turned.jpg") as image:
+        assert by_path.shape == (40, 32, 3) and np.array_equal(fuse(image, image).fused, by_path)
+
+
+def spoilt(value: float) -> np.ndarray:
+    x = np.full((32, 32), 0.5, np.float32)
+    x[5, 5] = value
+    return x
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (picture(32, 32).astype(np.float32), r"the second picture holds floats from 0 to 255; scale them to \[0, 1\]"),
+    (torch.from_numpy(picture(32, 32)).double(), "floats from 0 to 255"),
+    (spoilt(-3), "floats from -3 to 0.5"), (spoilt(np.nan), "not finite"), (spoilt(np.inf), "not finite"),
+    (torch.from_numpy(spoilt(np.nan)), "not finite"),
+    (picture(32, 32).astype(np.int64), "values of type int64; give float in .* uint8 or uint16"),
+    (torch.zeros(3, 32, 32, dtype=torch.uint8), r"torch\.uint8; give float in"),
+    (np.zeros((32, 32), bool), "type bool"), (np.zeros((32, 32, 4), np.uint8), r"\(32, 32, 4\); give one picture"),
+    (np.zeros((0, 0, 3), np.float32), "0 x 0"), (torch.zeros(1, 3, 32, 32), r"\(1, 3, 32, 32\)"),
+    (Image.fromarray(np.full((32, 32), 70000, np.int32)), "type int32"), ([[0.5]], "is of type list; give a path"),
+    (None, "is of type NoneType"),
+])
+def test_what_is_no_picture_is_refused_in_one_line(wrong, message):
+    with pytest.raises(UserError, match=message) as caught:
+        Fuser(Average(), device="cpu")(np.full((32, 32), 0.5, np.float32), wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_resampling_takes_out_of_range_is_clipped():
+    fused = Fuser(Average(), device="cpu")(spoilt(1.05), spoilt(-0.05)).fused
+    assert fused[5, 5] == 0.5 and np.array_equal(fused, np.full((32, 32, 1), 0.5))
 
 
 def test_files_arrays_and_tensors_agree(fuse, tmp_path):
@@ -80,11 +210,9 @@ def test_two_sizes_name_both(fuse):
         fuse(picture(32, 40, 1), picture(32, 41, 1))
 
 
-def test_too_small_and_not_a_picture(fuse):
+def test_too_small_pictures_are_refused(fuse):
     with pytest.raises(UserError, match="16 x 16"):
         fuse(picture(15, 20, 1), picture(15, 20, 1))
-    with pytest.raises(UserError, match="float in"):
-        fuse(torch.zeros(3, 32, 32, dtype=torch.uint8), torch.zeros(3, 32, 32))
 
 
 def test_missing_weights_are_named(tmp_path):
