@@ -6,7 +6,8 @@ import pytest
 from option.schema import TestDataOptions, ValDataOptions
 from utils.errors import MissingFileError, UserError
 from utils.pictures.images import write_picture
-from utils.pictures.pairs import PairPaths, find_pairs, load_pair, task_of_run
+from utils.pictures.layouts import is_truth, split_stem
+from utils.pictures.pairs import PairPaths, find_pairs, load_pair, load_stack, task_of_run
 
 
 def options(root, **values):
@@ -93,9 +94,11 @@ def test_exposure_scenes_take_the_brightest_and_the_darkest(tmp_path, part):
     (folder / "empty").mkdir()
     found = find_pairs(options(tmp_path, datashell="MEF", part_name=part), "any")
     assert names(found) == [("alley", "light.png", "dark.png"), ("church", "2.png", "3.png")]
-    assert len(found.problems) == 2
+    assert len(found.problems) == 3
     assert any("lonely: two or more exposures are needed, there are one.png" in p for p in found.problems)
     assert any("empty: two or more exposures are needed, there are none" in p for p in found.problems)
+    assert any("church: 2 of 4 pictures not used (1.png, 4.png): the brightest" in p for p in found.problems)
+    assert [path.name for path in found.pairs[1].others] == ["1.png", "4.png"]
 
 
 def test_validation_options_name_the_scenes_by_their_own_key(tmp_path):
@@ -105,16 +108,133 @@ def test_validation_options_name_the_scenes_by_their_own_key(tmp_path):
     assert names(find_pairs(wanted, "any")) == [("scene", "a.png", "b.png")]
 
 
-def test_focus_scenes_go_by_name_and_skip_the_ground_truth(tmp_path):
-    for name in ("b", "a"):
-        picture(tmp_path / "two" / f"{name}.png")
-    for name in ("gt", "near", "zfar"):
+@pytest.mark.parametrize("truth", ["gt", "GT_01", "ground_truth", "zz-ref", "01_reference", "all_in_focus"])
+def test_a_ground_truth_goes_by_its_name_wherever_it_stands(tmp_path, truth):
+    for name in ("near", "yfar", truth):
         picture(tmp_path / "three" / f"{name}.png")
-    for name in "abcd":
-        picture(tmp_path / "four" / f"{name}.png")
     found = find_pairs(options(tmp_path, datashell="MFF"), "any")
-    assert names(found) == [("three", "near.png", "zfar.png"), ("two", "a.png", "b.png")]
-    assert len(found.problems) == 1 and "four: two pictures are needed" in found.problems[0]
+    assert names(found) == [("three", "near.png", "yfar.png")]
+    assert found.pairs[0].truth == tmp_path / "three" / f"{truth}.png"
+    assert found.problems == [] and found.notes == [f"ground truths by their names, not fused: {truth}.png"]
+
+
+def test_other_words_are_no_ground_truth():
+    assert not any(map(is_truth, ("refocused", "lytro-01-A", "gtr", "far", "truthful", "1")))
+
+
+def test_a_focus_series_gives_its_first_and_last_and_names_the_others(tmp_path):
+    for name in ("lytro-01-A", "lytro-01-B", "lytro-01-C"):
+        picture(tmp_path / f"{name}.jpg")
+    for number in (9, 10, 11, 12):
+        picture(tmp_path / "series" / f"{number}.png")
+    found = find_pairs(options(tmp_path, datashell="MFF"), "any")
+    assert names(found) == [("lytro-01", "lytro-01-A.jpg", "lytro-01-C.jpg"), ("series", "9.png", "12.png")]
+    assert "lytro-01: 1 of 3 pictures not used (lytro-01-B.jpg)" in found.problems[0]
+    assert "series: 2 of 4 pictures not used (10.png, 11.png)" in found.problems[1]
+
+
+@pytest.mark.parametrize("folders, task, order", [
+    (("over", "under"), "MEF", "over"), (("A", "B"), "MEF", "B"), (("A", "B"), "MFF", "A"),
+    (("near", "far"), "MFF", "near"), (("source_1", "source_2"), "MFF", "source_1"), (("Ir", "Vis"), "IVF", "Ir")])
+def test_folders_named_as_sides_pair_by_stem(tmp_path, folders, task, order):
+    for stem in "123":
+        picture(tmp_path / folders[0] / f"{stem}.png", 60)
+        picture(tmp_path / folders[1] / f"{stem}.png", 160)
+        picture(tmp_path / "GT" / f"{stem}.png", 100)
+    picture(tmp_path / "old" / "x.png")
+    found = find_pairs(options(tmp_path, datashell=task), "any")
+    assert [pair.stem for pair in found.pairs] == ["1", "2", "3"]
+    other = folders[1 - folders.index(order)]
+    for pair in found.pairs:
+        assert (pair.first.parent.name, pair.second.parent.name, pair.truth.parent.name) == (order, other, "GT")
+        assert pair.first.stem == pair.second.stem == pair.truth.stem == pair.stem
+    assert len(found.problems) == 1 and "old: x.png not used, as" in found.problems[0]
+
+
+def test_scenes_that_happen_to_be_called_a_and_b_stay_scenes(tmp_path):
+    for scene in "AB":
+        picture(tmp_path / scene / "under.png", 20)
+        picture(tmp_path / scene / "over.png", 220)
+    found = find_pairs(options(tmp_path, datashell="MEF"), "any")
+    assert [(pair.stem, pair.first.parent.name, pair.second.parent.name) for pair in found.pairs] == [
+        ("A", "A", "A"), ("B", "B", "B")]
+
+
+def test_flat_pictures_beside_scene_folders_are_read_too(tmp_path):
+    for name in ("lytro-01-A", "lytro-01-B", "lytro-02-A", "thumbs/1", "thumbs/2", "lytro-02/1", "lytro-02/2"):
+        picture(tmp_path / f"{name}.jpg")
+    found = find_pairs(options(tmp_path, datashell="MFF"), "any")
+    assert [pair.stem for pair in found.pairs] == ["lytro-01", "lytro-02", "thumbs"]
+    assert found.pairs[1].first == tmp_path / "lytro-02" / "1.jpg"
+    assert found.problems == [f"{tmp_path}: lytro-02-A.jpg not used, as lytro-02 is a folder, too"]
+
+
+def test_a_sign_belongs_to_the_word_not_to_the_scene(tmp_path):
+    assert [split_stem(stem) for stem in ("room_-2EV", "room_0EV", "room--1.3EV", "street-ir", "_x", "plain")] == [
+        ("room", "-2ev"), ("room", "0ev"), ("room", "-1.3ev"), ("street", "ir"), ("_x", ""), ("plain", "")]
+    for word, level in (("-2EV", 20), ("0EV", 100), ("+2EV", 220)):
+        picture(tmp_path / f"room_{word}.png", level)
+    found = find_pairs(options(tmp_path, datashell="MEF"), "any")
+    assert names(found) == [("room", "room_+2EV.png", "room_-2EV.png")]
+
+
+def test_of_pictures_of_two_sizes_those_of_one_are_used(tmp_path):
+    """MEFB keeps the originals beside the pair of its benchmark; elsewhere what most pictures have counts."""
+    for name, level, size in (("P_A", 30, (24, 20)), ("P_B", 110, (24, 20)), ("DSC_01", 9, (48, 40)),
+                              ("DSC_05", 240, (48, 40))):
+        picture(tmp_path / "P" / f"{name}.png", level, size)
+    for name, level, size in (("1", 5, (24, 20)), ("2", 30, (30, 20)), ("3", 60, (30, 20))):
+        picture(tmp_path / "Q" / f"{name}.png", level, size)
+    picture(tmp_path / "R" / "1.png", 5, (24, 20))
+    picture(tmp_path / "R" / "2.png", 5, (20, 24))
+    found = find_pairs(options(tmp_path, datashell="MEF"), "any")
+    assert names(found) == [("P", "P_B.png", "P_A.png"), ("Q", "3.png", "2.png")]
+    assert "P: DSC_01.png (48 x 40), DSC_05.png (48 x 40) not used" in found.problems[0]
+    assert "Q: 1.png (24 x 20) not used" in found.problems[1]
+    assert "R: two pictures of one size are needed, there are 1.png (24 x 20), 2.png (20 x 24)" in found.problems[2]
+
+
+def test_a_turn_by_exif_is_named_where_sizes_differ(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    exif = image.Exif()
+    exif[0x112] = 6
+    image.new("RGB", (24, 20)).save(tmp_path / "a.jpg")
+    image.new("RGB", (24, 20)).save(tmp_path / "b.jpg", exif=exif)
+    with pytest.raises(UserError, match=r"a\.jpg is 24 x 20, .*b\.jpg is 20 x 24 after its EXIF turn"):
+        load_pair(PairPaths("s", tmp_path / "a.jpg", tmp_path / "b.jpg"))
+
+
+def test_what_is_there_and_not_read_is_named(tmp_path):
+    wanted = infrared_folders(tmp_path, ir="ab", vi="b")
+    (tmp_path / "vi" / "a.HEIC").write_bytes(b"x")
+    picture(tmp_path / "ir" / "day2" / "more" / "c.png")
+    (tmp_path / "ir" / "nothing.png").mkdir()
+    found = find_pairs(wanted, "any")
+    assert [pair.stem for pair in found.pairs] == ["b"]
+    assert any("day2: a folder with pictures, not looked at" in line for line in found.problems)
+    assert any("not read, as of another kind: a.HEIC" in line for line in found.problems)
+    assert len(found.problems) == 3
+
+
+def test_a_picture_of_less_than_16_pixels_is_refused_by_name(tmp_path):
+    for side in (15, 16):
+        paths = [picture(tmp_path / f"{name}{side}.png", size=(side, 40)) for name in "ab"]
+        if side == 16:
+            load_pair(PairPaths("s", *paths))
+        else:
+            with pytest.raises(UserError, match=r"a15\.png is 15 x 40 .*pictures need 16 x 16 pixels or more"):
+                load_pair(PairPaths("s", *paths))
+
+
+def test_a_stack_holds_every_picture_of_a_scene_and_what_it_shows(tmp_path):
+    for name, level in (("1", 90), ("2", 240), ("3", 10)):
+        picture(tmp_path / "church" / f"{name}.png", level)
+    stack = load_stack(find_pairs(options(tmp_path, datashell="MEF"), "any").pairs[0], task="MEF")
+    assert [path.name for path in stack.paths] == ["2.png", "3.png", "1.png"]
+    assert [picture.pixels.max() for picture in stack.pictures] == [240, 10, 90]
+    assert stack.roles == ("none", "none", "none")
+    pair = infrared_folders(tmp_path / "ivf")
+    assert load_stack(find_pairs(pair, "any").pairs[0]).roles == ("infrared", "visible")
 
 
 def test_a_scene_with_a_broken_picture_is_left_out_whole(tmp_path):

@@ -1,0 +1,297 @@
+"""Which files below a folder show one scene: two folders of sides, one folder a scene, or files ``<scene>_<word>``.
+
+Every picture that is found is used, or named with the reason in ``problems`` (it should perhaps have been used) or
+``notes`` (a ground truth, which is no input). Nothing is paired by its position in a listing. docs/DATA.md draws the
+layouts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from utils.errors import UserError
+from utils.pictures.codecs import fault, is_picture, list_pictures, read_bytes
+from utils.pictures.seen import Seen, look_at, of_one_size
+
+Task = Literal["IVF", "MEF", "MFF"]
+
+_INFRARED = frozenset({"ir", "infrared", "inf", "thermal", "lwir", "previewdata", "ct"})
+_VISIBLE = frozenset({"vi", "vis", "visible", "rgb", "mr", "mri"})
+_OVER = frozenset({"over", "overexposed", "overexposure", "oe"})
+_UNDER = frozenset({"under", "underexposed", "underexposure", "ue"})
+_NEAR, _FAR = frozenset({"near", "front", "foreground"}), frozenset({"far", "back", "background"})
+_A = frozenset({"a", "testa", "sourcea", "source1", "s1"})
+_B = frozenset({"b", "testb", "sourceb", "source2", "s2"})
+_SIDES: dict[Task | None, tuple[tuple[frozenset[str], frozenset[str]], ...]] = {
+    "IVF": ((_INFRARED, _VISIBLE),), "MEF": ((_OVER, _UNDER), (_A, _B)), "MFF": ((_NEAR, _FAR), (_A, _B))}
+_SIDES[None] = ((_INFRARED, _VISIBLE), (_OVER, _UNDER), (_NEAR, _FAR), (_A, _B))
+
+_TRUTH = r"(?:gt|ground[-_ ]?truth|truth|ref|reference|all[-_ ]?in[-_ ]?focus|aif)"
+_TRUTH_FIRST, _TRUTH_LAST = (re.compile(pattern, re.IGNORECASE) for pattern in (
+    rf"^{_TRUTH}(?:[-_ ].*|\d*)$", rf"^(.*?)[-_ ]{_TRUTH}$"))
+# Suffixes of pictures that are not read: a partner of such a kind is there and should be named.
+_OTHER_KINDS = frozenset({
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".gif", ".exr", ".hdr", ".pfm", ".pgm", ".ppm", ".pnm", ".dng",
+    ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw", ".npy", ".mat", ".fits", ".dcm", ".nii", ".seq"})
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class PairPaths:
+    """Two files of one scene; ``stem`` names the results.
+
+    Attributes:
+        stem: the scene's name.
+        first, second: the two that are fused.
+        others: further pictures of the scene, of the same size and no ground truth, in the order of their names.
+        truth: the ground truth that lies with them.
+    """
+
+    stem: str
+    first: Path
+    second: Path
+    others: tuple[Path, ...] = ()
+    truth: Path | None = None
+
+
+@dataclass
+class Finding:
+    """What a search has found so far.
+
+    Attributes:
+        pairs: usable pairs.
+        problems: one line for everything that is not used and perhaps should be.
+        truths: pictures that are ground truths by their names.
+        check: look into every file: is it whole, is it a picture?
+    """
+
+    pairs: list[PairPaths] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    truths: list[Path] = field(default_factory=list)
+    check: bool = True
+
+    @property
+    def notes(self) -> list[str]:
+        """One line on the ground truths, if there are any."""
+        return [f"ground truths by their names, not fused: {_names(self.truths)}"] if self.truths else []
+
+
+def is_truth(stem: str) -> bool:
+    """Whether a file is a ground truth by its name: ``gt``, ``gt_01``, ``ground_truth``, ``lytro-01-ref``, ..."""
+    return bool(_TRUTH_FIRST.match(stem) or _TRUTH_LAST.match(stem))
+
+
+def split_stem(stem: str) -> tuple[str, str]:
+    """A file's scene and word: ``street_ir`` is (``street``, ``ir``), ``room_-2EV`` is (``room``, ``-2ev``)."""
+    truth = _TRUTH_LAST.match(stem)
+    if truth and truth[1]:
+        return truth[1], "truth"
+    cut = max(stem.rfind("_"), stem.rfind("-"))
+    scene = stem[:cut].rstrip("_-")
+    if cut <= 0 or not scene:
+        return stem, ""
+    # After two separators the second one is a sign.
+    return scene, stem[cut + (len(scene) == cut):].lower()
+
+
+def pair_folders(first: Path, second: Path, found: Finding, truths: dict[str, Path] | None = None) -> None:
+    """Adds the pairs of two folders by file stem.
+
+    Args:
+        first, second: the folders.
+        found: gets the pairs, and one line for each file that is unpaired, doubled or broken.
+        truths: ground truths by stem.
+
+    Raises:
+        MissingFileError: a folder is not there.
+    """
+    sides = [_by_stem(_pictures(folder, found.problems), found.problems) for folder in (first, second)]
+    for stem in sorted(sides[0].keys() | sides[1].keys()):
+        one, two = (side.get(stem, []) for side in sides)
+        if not one or not two:
+            present, other = (one, second) if one else (two, first)
+            found.problems.extend(f"{path}: no partner of that stem in {other}" for path in present)
+        elif len(one) == len(two) == 1 and not (found.check and _broken((one[0], two[0]), found.problems)):
+            found.pairs.append(PairPaths(stem, one[0], two[0], truth=(truths or {}).get(stem)))
+
+
+def pair_scenes(folder: Path, task: Task | None, found: Finding) -> None:
+    """Adds the pairs below a folder, whichever layout it has.
+
+    Sub-folders named as two sides (``over`` and ``under``, ``A`` and ``B``, ...) pair by stem. Otherwise each
+    sub-folder is a scene, and so are the files beside them that differ in the word at their end only.
+
+    Args:
+        folder: what holds the scenes.
+        task: chooses two of a scene's pictures; None takes scenes of two and asks for more.
+        found: gets the pairs and what is not used.
+
+    Raises:
+        MissingFileError: the folder is not there.
+    """
+    loose = _by_scene(_pictures(folder, found.problems, deeper=False))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    sides = _sides(inside, task)
+    if sides:
+        _pair_sides(sides, [path for path in inside if path not in sides], task, found)
+        inside = []
+    scenes = {path.name: (path, _pictures(path, found.problems)) for path in inside if not (loose and not _any(path))}
+    for scene, files in loose.items():
+        if scene in scenes:
+            found.problems.append(f"{folder}: {_names(files)} not used, as {scene} is a folder, too")
+        else:
+            scenes[scene] = (folder / scene, files)
+    for scene, (where, files) in sorted(scenes.items()):
+        try:
+            _pair_scene(scene, where, files, task, found)
+        except UserError as error:
+            found.problems.append(f"{where}: {error}")
+
+
+def _pair_scene(scene: str, where: Path, files: list[Path], task: Task | None, found: Finding) -> None:
+    """Adds the pair of one scene; raises UserError with the reason where there is none."""
+    truths = [file for file in files if is_truth(file.stem)]
+    if len(truths) == len(files):  # a word that all of them have is the scene's
+        truths = []
+    rest = [file for file in files if file not in truths]
+    found.truths.extend(truths)
+    if found.check and _broken(rest, found.problems):
+        raise UserError("left out, as one of its pictures is broken")
+    seen, left = [Seen(file) for file in rest], []
+    if len(rest) > 1 and (task == "MEF" or (task != "IVF" and len(rest) > 2)):
+        seen, left = of_one_size([look_at(file) for file in rest])
+    chosen, rule = _choose(seen, task, rest, truths)
+    others = tuple(one.path for one in seen if one.path not in chosen)
+    if left:
+        found.problems.append(f"{where}: {', '.join(map(str, left[:_SHOWN]))} not used, as "
+                              f"{_names([one.path for one in seen])} have another size, {seen[0].size_text}")
+    if others:
+        found.problems.append(f"{where}: {len(others)} of {len(seen)} pictures not used ({_names(others)}): {rule}")
+    found.pairs.append(PairPaths(scene, *chosen, others, truths[0] if len(truths) == 1 else None))
+
+
+def _choose(seen: Sequence[Seen], task: Task | None, files: Sequence[Path],
+            truths: Sequence[Path]) -> tuple[tuple[Path, Path], str]:
+    """(first, second) of a scene's pictures, and the rule in words."""
+    there = f"there are {_names(files)}" + (f" beside the ground truth {_names(truths)}" if truths else "")
+    paths = [one.path for one in seen]
+    for words in _SIDES[task][:1] if task == "IVF" else _SIDES[None][:2] if task is None else ():
+        sides = [[path for path in paths if _word(path) in side] for side in words]
+        if len(sides[0]) == len(sides[1]) == 1:
+            return (sides[0][0], sides[1][0]), f"{sides[0][0].name} and {sides[1][0].name} are the pair by their names"
+    if task == "IVF":
+        raise UserError(f"one file ending in _ir and one in _vi are needed, {there}")
+    if len(paths) < 2:
+        raise UserError(f"two or more {'exposures' if task == 'MEF' else 'pictures'} are needed, {there}")
+    if task == "MEF":
+        ordered = sorted(seen, key=lambda one: (one.brightness, one.path.name))
+        return (ordered[-1].path, ordered[0].path), "the brightest and the darkest are the pair"
+    if task is None and len(paths) > 2:
+        raise UserError(f"two pictures are needed, {there}; name the layout: MEF takes the brightest and the darkest, "
+                        "MFF the first and the last by name")
+    return (paths[0], paths[-1]), "the first and the last by name are the pair"
+
+
+def _pair_sides(sides: tuple[Path, Path], rest: Sequence[Path], task: Task | None, found: Finding) -> None:
+    """Pairs two folders of sides, with ground truths from a third."""
+    truths: dict[str, Path] = {}
+    for folder in rest:
+        files = list_pictures(folder)
+        if is_truth(folder.name):
+            truths.update({file.stem: file for file in files})
+            found.truths.extend(files)
+        elif files:
+            found.problems.append(f"{folder}: {_names(files)} not used, as {sides[0].name} and {sides[1].name} are the "
+                                  "two sides")
+    before = len(found.pairs)
+    pair_folders(*sides, found, truths)
+    if task == "MEF" and _plain(sides[0].name) not in _OVER:
+        found.pairs[before:] = [_brightest_first(pair) for pair in found.pairs[before:]]
+
+
+def _brightest_first(pair: PairPaths) -> PairPaths:
+    first, second = (look_at(path).brightness for path in (pair.first, pair.second))
+    return pair if first >= second else PairPaths(pair.stem, pair.second, pair.first, truth=pair.truth)
+
+
+def _sides(folders: Sequence[Path], task: Task | None) -> tuple[Path, Path] | None:
+    """The two folders that hold one side each by their names, not scenes that happen to be called A and B."""
+    for words in _SIDES[task]:
+        hits = [[path for path in folders if _plain(path.name) in side] for side in words]
+        if len(hits[0]) == len(hits[1]) == 1:
+            stems = [{_plain(file.stem) for file in list_pictures(side[0])} for side in hits]
+            named = any(stems[0] | stems[1] <= one | two for one, two in _SIDES[None])
+            return None if named else (hits[0][0], hits[1][0])
+    return None
+
+
+def _pictures(folder: Path, problems: list[str], *, deeper: bool = True) -> list[Path]:
+    """Pictures of a folder in natural order (2 before 10); says which pictures there are not read."""
+    files = list_pictures(folder)
+    others = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not is_picture(path))
+    unread = [path for path in others if path.suffix.lower() in _OTHER_KINDS and path.is_file()]
+    if unread:
+        problems.append(f"{folder}: not read, as of another kind: {_names(unread)}; convert to PNG, TIFF or JPEG")
+    if deeper:
+        problems.extend(f"{path}: a folder with pictures, not looked at; only those beside it are"
+                        for path in sorted(folder.iterdir()) if path.is_dir() and _any(path))
+    return sorted(files, key=lambda path: _natural(path.name))
+
+
+def _any(folder: Path) -> bool:
+    """Whether a folder that is not hidden holds a picture, however deep."""
+    return not folder.name.startswith(".") and any(is_picture(path) and path.is_file() for path in folder.rglob("*"))
+
+
+def _by_scene(files: Sequence[Path]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        groups[split_stem(file.stem)[0]].append(file)
+    return groups
+
+
+def _by_stem(files: Sequence[Path], problems: list[str]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        groups[file.stem].append(file)
+    for stem, group in groups.items():
+        if len(group) > 1:
+            problems.append(f"{group[0].parent}: stem {stem} is there more than once ({_names(group)}); left out")
+    return groups
+
+
+def _broken(files: Sequence[Path], problems: list[str]) -> bool:
+    """Whether one of the files is not a whole picture; says which."""
+    before = len(problems)
+    for file in files:
+        try:
+            reason = fault(read_bytes(file))
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            if reason:
+                problems.append(f"{file}: {reason}")
+    return len(problems) > before
+
+
+def _word(path: Path) -> str:
+    """What a file's name says of its side: the word at its end, or all of it."""
+    return _plain(split_stem(path.stem)[1] or path.stem)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _names(files: Sequence[Path]) -> str:
+    told = ", ".join(file.name for file in files[:_SHOWN]) or "none"
+    return told + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
