@@ -20,7 +20,7 @@ from metrics import compute
 from models.fuser import Fuser
 from models.highres import DeFusionPPHR
 from models.mae import MAE
-from models.registry import create_loss, create_model
+from models.registry import create_loss, model_from_options
 from models.tasks import CUDTask, MAETask
 from models.tasks_hr import HRTask
 from models.weights import load_weights
@@ -36,7 +36,7 @@ from utils.pictures.pairs import find_pairs, load_pair
 def build_task(options: Options) -> nn.Module:
     """The network with its synthesis and loss, from the weights that the options name, if any."""
     torch.manual_seed(options.train.manual_seed)  # the initial weights are the seed's as well
-    model, size = create_model(options), options.dataset.train.image_size
+    model, size = model_from_options(options), options.dataset.train.image_size
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
     task, loss = (HRTask, "HRLoss") if isinstance(model, DeFusionPPHR) else (CUDTask, "CUDLoss")

@@ -18,7 +18,7 @@ from data.registry import DATASETS, scenario_shares
 from data.streams import PairedStreams
 from data.synthesis import Synthesizer
 from models.multimodal import DeFusionPPMM
-from models.registry import LOSSES, MODELS, create_loss, create_model
+from models.registry import LOSSES, MODELS, create_loss, model_from_options
 from models.tasks import MCUDTask
 from models.teachers import Teachers
 from models.weights import load_weights
@@ -39,7 +39,7 @@ def build_task(options: Options) -> nn.Module:
     settings, size = options.train, options.dataset.train.image_size
     teachers = Teachers.load(options.teachers.modality1, options.teachers.modality2, where=options.at("teachers"))
     torch.manual_seed(settings.manual_seed)  # the initial weights are the seed's as well
-    model = create_model(options, teacher_widths=teachers.widths)
+    model = model_from_options(options, teacher_widths=teachers.widths)
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
     return MCUDTask(model, Synthesizer(size, scenario_shares(options)),

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.registry import MODELS, create_model
+from models.registry import MODELS, model_from_options
 from models.weights import save_weights, to_published
 from option.schema import Options
 from utils.cli import run
@@ -42,7 +42,7 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     except BrokenCheckpoint as error:
         raise UserError(f"{checkpoint}: {error}; give a checkpoint of a training run") from error
     options = Options.model_validate(json.loads(state["options"]))
-    model = create_model(options, **_teacher_widths(state["state_dict"]))
+    model = model_from_options(options, **_teacher_widths(state["state_dict"]))
     model.load_state_dict(state["state_dict"])
     averaged = bool(average and state.get("ema"))
     if averaged:

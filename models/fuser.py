@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.colour import COLORS, TASKS, as_grey, as_rgb, default_color, known_word, merge_chroma
 from models.defusion import Decomposition
 from models.inputs import Source, check_sizes, read_source, restore
-from models.registry import MODELS, create_model
+from models.registry import MODELS, model_from_options
 from models.weights import load_weights, read_metadata, weight_checksum
 from models.windows import run_windows
 from option.schema import Options, TileOptions
@@ -119,7 +119,7 @@ class Fuser:
             raise UserError(f"{options.at('path.resume_state')}: {options.model} needs weights; give a file, "
                             "such as one of pretrained/")
         about = read_metadata(path) if needed and Path(path).is_file() else {}
-        model = create_model(options, **json.loads(about.get("network", "{}")))
+        model = model_from_options(options, **json.loads(about.get("network", "{}")))
         fuser = cls(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
         return fuser._load(path, options.path.strict_load) if needed else fuser
 

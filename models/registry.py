@@ -11,7 +11,7 @@ MODELS = Registry("model", "models")
 LOSSES = Registry("loss", "models")
 
 
-def create_model(options: Options, **derived: Any) -> nn.Module:
+def model_from_options(options: Options, **derived: Any) -> nn.Module:
     """The model that an option file names, built with the keywords of its section: ``network_G``, or the one that
     its class names as ``section``.
 

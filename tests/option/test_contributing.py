@@ -12,7 +12,7 @@ import yaml
 import data
 import models
 from data.registry import SCENARIOS, scenario_shares
-from models.registry import LOSSES, MODELS, create_loss, create_model
+from models.registry import LOSSES, MODELS, create_loss, model_from_options
 from option.load import load_options
 from utils.errors import UserError
 
@@ -55,7 +55,7 @@ def test_the_page_holds_the_examples():
 
 
 def test_the_model_takes_each_half_from_the_sharp_image(dropped_in):
-    model = create_model(load_options(option_file(dropped_in, YAML[0])))
+    model = model_from_options(load_options(option_file(dropped_in, YAML[0])))
     assert type(model).__name__ == "Sharper" and model.window == 7
     texture = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     flat = texture.mean(dim=(-2, -1), keepdim=True).expand_as(texture)
@@ -70,7 +70,7 @@ def test_the_model_takes_each_half_from_the_sharp_image(dropped_in):
 def test_the_model_runs_on_pictures_of_any_size(dropped_in):
     from models.fuser import Fuser
 
-    fuse = Fuser(create_model(load_options(option_file(dropped_in, YAML[0]))), device="cpu")
+    fuse = Fuser(model_from_options(load_options(option_file(dropped_in, YAML[0]))), device="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
     fusion = fuse(picture, picture, task="MFF")
     assert fusion.common is None and np.array_equal(fusion.fused, picture)
@@ -88,10 +88,10 @@ def test_mistakes_in_its_option_file_are_named_with_their_place(dropped_in):
     ):
         options = load_options(path, [override])
         if message is None:
-            assert create_model(options).gain == 2.0
+            assert model_from_options(options).gain == 2.0
             continue
         with pytest.raises(UserError) as error:
-            create_model(options)
+            model_from_options(options)
         assert str(error.value).startswith(message)
 
 
