@@ -30,8 +30,8 @@ from models.tasks_hr import HRTask
 from option.schema import Options, TestDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.distributed import choose_device
-from utils.pictures.images import write_picture
 from utils.pictures.pairs import find_pairs, load_pair
+from utils.pictures.writing import write_picture
 
 log = logging.getLogger("ablation")
 

@@ -28,7 +28,7 @@ from metrics.scores import one_line
 from models.fuser import DEFAULT_WEIGHTS, PRETRAINED, Fuser
 from models.registry import MODELS
 from utils.cli import run
-from utils.pictures.images import write_picture
+from utils.pictures.writing import write_picture
 from utils.plots import ContactSheet
 from utils.version import VERSION, commit
 

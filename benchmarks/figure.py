@@ -12,8 +12,8 @@ from models.fuser import Fuser
 from models.registry import MODELS
 from option.schema import TestDataOptions
 from utils.cli import run
-from utils.pictures.images import write_picture
 from utils.pictures.pairs import find_pairs, load_pair
+from utils.pictures.writing import write_picture
 from utils.plots import ContactSheet
 
 CHOSEN = {"IVF": ("astronaut", "coffee"), "MEF": ("cat", "rocket"), "MFF": ("coffee",)}

@@ -27,8 +27,9 @@ from option.schema import Options, PairDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.errors import UserError
 from utils.pictures.alignment import EdgeShift, edge_shift
-from utils.pictures.images import Picture, read_picture
 from utils.pictures.pairs import PairList, Task, find_pairs, load_pair, match_stems
+from utils.pictures.picture import Picture
+from utils.pictures.reading import read_picture
 
 _SHOWN = 20
 

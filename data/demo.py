@@ -22,7 +22,8 @@ from data import simulate
 from utils.cli import run
 from utils.errors import UserError
 from utils.files import atomic_write
-from utils.pictures.images import read_picture, write_picture
+from utils.pictures.reading import read_picture
+from utils.pictures.writing import write_picture
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from data.loading import OrderedLoader
 from data.photos import DevicePhotos, Photo, PhotoFolder, photo_files
 from data.registry import DATASETS
 from data.synthesis import GREY
-from utils.pictures.images import ValueRange, read_picture
+from utils.pictures.depth import ValueRange
+from utils.pictures.reading import read_picture
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -28,7 +29,7 @@ class InfraredFolder(PhotoFolder):
 
     Args:
         root, files, cache_size: see :class:`PhotoFolder`.
-        ir_range: how values are mapped, see :func:`utils.pictures.images.stretch`.
+        ir_range: how values are mapped, see :func:`utils.pictures.depth.stretch`.
     """
 
     label = "infrared pictures"

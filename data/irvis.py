@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,12 +18,13 @@ from torch.utils.data import Dataset
 from data.caches import DeviceCache, PackedPictures, cached_loader
 from data.lists import find_list, keep_list, read_list
 from data.loading import OrderedLoader, TensorBatch, pad_batch
-from data.photos import shrink
+from data.photos import shrink, to_planes
 from data.registry import DATASETS
 from data.synthesis import crop_resize, random_boxes
 from utils.errors import UserError
-from utils.pictures.images import Picture, ValueRange
+from utils.pictures.depth import ValueRange, to_8_bit
 from utils.pictures.pairs import PairPaths, load_pair, match_stems
+from utils.pictures.picture import Picture
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -63,7 +63,7 @@ class PairFolder(Dataset):
     Args:
         pairs: the files.
         cache_size: the short side is reduced to this; smaller pairs stay as they are.
-        ir_range: how the first picture's values are mapped, see :func:`utils.pictures.images.stretch`.
+        ir_range: how the first picture's values are mapped, see :func:`utils.pictures.depth.stretch`.
     """
 
     label = "pairs"
@@ -207,10 +207,4 @@ def pair_folders(options: TrainDataOptions) -> tuple[Path, Path]:
 
 def picture_planes(picture: Picture, short_side: int) -> Tensor:
     """(3,h,w) ``uint8`` with the short side reduced; 16 bit are rounded to 8."""
-    pixels = picture.pixels
-    if picture.bit_depth == 16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    pixels = shrink(pixels, short_side)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return planes.expand(3, -1, -1)
+    return to_planes(shrink(to_8_bit(picture.pixels), short_side)).expand(3, -1, -1)

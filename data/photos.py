@@ -25,7 +25,8 @@ from data.registry import DATASETS
 from data.synthesis import GREY
 from utils.engine.randomness import derive_seed
 from utils.errors import MissingFileError, UserError
-from utils.pictures.codecs import decode, jpeg_size, list_pictures, read_bytes
+from utils.pictures.codecs import list_pictures, read_bytes
+from utils.pictures.reading import read_rgb8
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIST_NAME = "trainpairs.txt"
-_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,10 @@ def decode_photo(data: bytes, cache_size: int, path: Path) -> Photo:
     ``cache_size``; the rest is an area filter.
 
     Raises:
-        UserError: see :func:`utils.pictures.codecs.decode`.
+        UserError: see :func:`utils.pictures.reading.read_rgb8`.
     """
-    size = jpeg_size(data)
-    short = min(size) if size else 0
-    flags = next((flag for factor, flag in _REDUCED.items() if short // factor >= cache_size), cv2.IMREAD_COLOR)
-    pixels = shrink(decode(data, flags, path), cache_size)
-    blue, green, red, _ = cv2.mean(pixels)
+    pixels = shrink(read_rgb8(data, path, at_least=cache_size), cache_size)
+    red, green, blue, _ = cv2.mean(pixels)
     mean = (GREY[0] * red + GREY[1] * green + GREY[2] * blue) / 255
     return Photo(to_planes(pixels), mean)
 
@@ -138,8 +135,8 @@ def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def to_planes(pixels: np.ndarray) -> Tensor:
-    """OpenCV's (H,W,3) BGR as (3,H,W) RGB."""
-    return torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1)))
+    """(H,W) or (H,W,C) as (C,H,W)."""
+    return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1)))
 
 
 @DATASETS.register("photos")

@@ -24,7 +24,8 @@ from utils.cli import run
 from utils.engine.randomness import derive_seed
 from utils.errors import MissingFileError, UserError
 from utils.files import atomic_write
-from utils.pictures.codecs import SUFFIXES, fault, list_pictures, read_bytes
+from utils.pictures.codecs import SUFFIXES, list_pictures, read_bytes
+from utils.pictures.structure import fault
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.pictures.images import luma, rgb_to_ycbcr
+from utils.pictures.colour import luma
+from utils.pictures.ycbcr import rgb_to_ycbcr
 
 COLORS = ("ycbcr", "rgb", "gray")
 TASKS = ("IVF", "MEF", "MFF")

@@ -25,7 +25,8 @@ from option.schema import Options, TileOptions
 from utils.distributed import choose_device
 from utils.engine.precision import autocast, autocast_dtype
 from utils.errors import MissingFileError, UserError
-from utils.pictures.images import luma, ycbcr_to_rgb
+from utils.pictures.colour import luma
+from utils.pictures.ycbcr import ycbcr_to_rgb
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defusionpp_cud.safetensors")

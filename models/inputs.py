@@ -9,7 +9,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.pictures.images import Picture, from_unit, read_picture, to_unit
+from utils.pictures.depth import from_unit
+from utils.pictures.picture import Picture, to_unit
+from utils.pictures.reading import read_picture
 
 Source = str | Path | Picture | Image.Image | np.ndarray | Tensor
 SMALLEST = 16  # pixels a side

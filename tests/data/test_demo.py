@@ -9,7 +9,7 @@ import pytest
 
 from data import demo, simulate
 from utils.errors import UserError
-from utils.pictures.images import read_picture
+from utils.pictures.reading import read_picture
 
 
 @pytest.fixture(scope="module")

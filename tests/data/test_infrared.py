@@ -9,7 +9,7 @@ from data.irvis import picture_planes
 from data.photos import PhotoBatch
 from data.registry import DATASETS
 from option.schema import TrainDataOptions
-from utils.pictures.images import read_picture
+from utils.pictures.reading import read_picture
 
 
 def thermal(folder, count: int = 4) -> None:

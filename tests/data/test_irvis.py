@@ -8,7 +8,7 @@ from data.irvis import LIST_NAME, PairBatch, PairCrop, build_pair_loader, crop_p
 from data.registry import DATASETS
 from option.schema import TrainDataOptions
 from utils.errors import UserError
-from utils.pictures.images import write_picture
+from utils.pictures.writing import write_picture
 
 CACHES = ["none", "ram", "device"]
 

@@ -16,7 +16,7 @@ from data.photos import LIST_NAME, build_photo_loader, decode_photo, photo_files
 from data.registry import DATASETS
 from option.schema import TrainDataOptions
 from utils.errors import MissingFileError, UserError
-from utils.pictures.images import write_picture
+from utils.pictures.writing import write_picture
 
 CACHES = ["none", "ram", "device"]
 

@@ -12,7 +12,7 @@ from data.shard_stream import build_shard_loader
 from data.shards import INDEX_NAME, counted, read_shard, shard_urls, write_shards
 from option.schema import TrainDataOptions
 from utils.errors import MissingFileError, UserError
-from utils.pictures.images import write_picture
+from utils.pictures.writing import write_picture
 
 COUNT, SIZE = 40, 5
 

@@ -11,7 +11,7 @@ from models.baselines import Average
 from models.defusion import DeFusionPP
 from option.schema import TileOptions
 from utils.errors import MissingFileError, UserError
-from utils.pictures.images import write_picture
+from utils.pictures.writing import write_picture
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from utils.pictures.images import Picture
+from utils.pictures.picture import Picture
 
 REACH = 12
 """Shifts that are tried, in pixels of a picture whose short side is ``SHORT_SIDE``."""

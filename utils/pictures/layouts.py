@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from utils.errors import UserError
-from utils.pictures.codecs import fault, is_picture, list_pictures, read_bytes
+from utils.pictures.codecs import is_picture, list_pictures, read_bytes
 from utils.pictures.seen import Seen, look_at, of_one_size
+from utils.pictures.structure import fault
 
 Task = Literal["IVF", "MEF", "MFF"]
 

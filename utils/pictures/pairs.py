@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from utils.errors import UserError
-from utils.pictures.images import Picture, ValueRange, read_picture
+from utils.pictures.depth import ValueRange
 from utils.pictures.layouts import Finding, PairPaths, Task, pair_folders, pair_scenes
+from utils.pictures.picture import Picture, Role
+from utils.pictures.reading import read_picture
 from utils.pictures.seen import is_turned, size_text
 
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Pair", "PairList", "PairPaths", "Role", "Stack", "Task", "find_pairs", "load_pair", "load_stack",
            "match_stems", "task_of_run"]
-
-Role = Literal["none", "infrared", "visible"]
 
 SMALLEST_SIDE = 16
 """Pictures with fewer rows or columns are not fused."""
@@ -140,7 +140,7 @@ def load_pair(paths: PairPaths, ir_range: ValueRange = "full", task: Task | None
 
     Args:
         paths: from :func:`find_pairs`.
-        ir_range: how the infrared picture's values are mapped (IVF only), see :func:`utils.pictures.images.stretch`.
+        ir_range: how the infrared picture's values are mapped (IVF only), see :func:`utils.pictures.depth.stretch`.
         task: the layout.
 
     Raises:

@@ -21,7 +21,7 @@ import numpy as np
 from utils.distributed import World, barrier, gather_to_main
 from utils.errors import UserError
 from utils.files import archive_if_exists, atomic_write
-from utils.pictures.images import write_picture
+from utils.pictures.writing import write_picture
 from utils.plots import MAX_ROWS, ContactSheet, thumbnail
 
 log = logging.getLogger(__name__)

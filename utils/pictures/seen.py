@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.pictures.codecs import jpeg_size, read_bytes
-from utils.pictures.images import Picture, read_picture
+from utils.pictures.picture import Picture
+from utils.pictures.reading import read_picture
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,7 @@ def of_one_size(pictures: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
 
 def is_turned(picture: Picture) -> bool:
     """Whether an EXIF tag has swapped the sides of a picture that was read from a file."""
-    if picture.path is None or picture.size[0] == picture.size[1]:
-        return False
-    return jpeg_size(read_bytes(picture.path)) == picture.size[::-1]
+    return picture.metadata.turn > 4 and picture.size[0] != picture.size[1]
 
 
 def size_text(size: tuple[int, int], *, turned: bool = False) -> str:

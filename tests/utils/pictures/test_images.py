@@ -10,18 +10,13 @@ import torch
 from PIL import Image, ImageOps
 
 from utils.errors import MissingFileError, UserError
-from utils.pictures import images
-from utils.pictures.images import (
-    Picture,
-    from_unit,
-    luma,
-    read_picture,
-    rgb_to_ycbcr,
-    stretch,
-    to_unit,
-    write_picture,
-    ycbcr_to_rgb,
-)
+from utils.pictures import reading
+from utils.pictures.colour import luma
+from utils.pictures.depth import from_unit, stretch
+from utils.pictures.picture import Picture, to_unit
+from utils.pictures.reading import read_picture
+from utils.pictures.writing import write_picture
+from utils.pictures.ycbcr import rgb_to_ycbcr, ycbcr_to_rgb
 
 
 def noise(*shape, dtype=np.uint8, seed=0):
@@ -68,7 +63,7 @@ def test_jpeg_is_close(tmp_path):
 
 @pytest.mark.parametrize("mode, channels", [("RGBA", 3), ("LA", 1)])
 def test_alpha_is_dropped_with_one_note(tmp_path, caplog, monkeypatch, mode, channels):
-    monkeypatch.setattr(images, "_noted", set())
+    monkeypatch.setattr(reading, "_noted", set())
     picture = Image.fromarray(smooth()).convert(mode)
     picture.putalpha(Image.fromarray(noise(60, 90)))
     picture.save(tmp_path / "a.png")
@@ -94,7 +89,7 @@ def test_exif_turn_of_a_jpeg_is_applied(tmp_path, turn):
 @pytest.mark.parametrize("kind", ["I", "F"])
 def test_32_bit_files_are_refused_by_name(tmp_path, kind):
     Image.fromarray(smooth()).convert("L").convert(kind).save(tmp_path / "deep.tif")
-    with pytest.raises(UserError, match=r"deep\.tif: values of type .*32; convert it to 8 or 16 bit"):
+    with pytest.raises(UserError, match=r"deep\.tif: values of type .*32, .* set range to minmax or percentile"):
         read_picture(tmp_path / "deep.tif")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.pictures.images import read_picture
+from utils.pictures.reading import read_picture
 from utils.pictures.results import ResultFolder
 
 

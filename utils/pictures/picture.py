@@ -1,0 +1,78 @@
+"""A decoded picture and what is known of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from utils.pictures.colour import without_equal_channels
+from utils.pictures.depth import HIGHEST
+from utils.pictures.metadata import Metadata
+
+Role = Literal["none", "infrared", "visible"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: (H,W,C), RGB order, C 1 or 3, ``uint8`` or ``uint16``.
+        path: the file it came from; None for an array.
+        metadata: colour profile and EXIF record of the file.
+        role: what the picture shows, where the data set says so.
+
+    Raises:
+        ValueError: pixels of another shape or type.
+    """
+
+    pixels: np.ndarray
+    path: Path | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    role: Role = "none"
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype not in HIGHEST or self.pixels.ndim != 3 or self.pixels.shape[2] not in (1, 3):
+            raise ValueError(f"a picture is (H,W,1) or (H,W,3) of uint8 or uint16, not {self.pixels.shape} of "
+                             f"{self.pixels.dtype}")
+
+    @classmethod
+    def of(cls, array: np.ndarray, role: Role = "none") -> "Picture":
+        """A picture of an array as a user gives it: three equal channels are grey, as they are on reading.
+
+        Args:
+            array: (H,W), (H,W,1) or (H,W,3) RGB, ``uint8`` or ``uint16``, of either byte order.
+            role: see :class:`Picture`.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        return cls(without_equal_channels(native[..., None] if native.ndim == 2 else native), role=role)
+
+    @property
+    def bit_depth(self) -> int:
+        """8 or 16."""
+        return self.pixels.dtype.itemsize * 8
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    @property
+    def is_grey(self) -> bool:
+        """One channel."""
+        return self.pixels.shape[2] == 1
+
+    @property
+    def colour_space(self) -> Literal["grey", "rgb"]:
+        """What the channels are."""
+        return "grey" if self.is_grey else "rgb"
+
+
+def to_unit(picture: Picture) -> np.ndarray:
+    """(C,H,W) ``float32`` in [0,1]."""
+    scale = np.float32(HIGHEST[picture.pixels.dtype])
+    return np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).astype(np.float32) / scale

@@ -1,0 +1,203 @@
+"""Reading pictures: the one way from a file to a :class:`Picture`, for fusing, training, metrics and reports.
+
+A picture is (H,W,C) RGB ``uint8`` or ``uint16`` with one or three channels; OpenCV's BGR order, alpha channels,
+EXIF turns and other depths end here, and three equal channels are one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from utils.errors import UserError
+from utils.pictures.codecs import MAX_PIXELS, decode, read_bytes
+from utils.pictures.colour import without_equal_channels
+from utils.pictures.depth import ValueRange, stretch_together, to_8_bit
+from utils.pictures.metadata import Metadata, read_metadata, turned
+from utils.pictures.picture import Picture, Role
+from utils.pictures.structure import is_jpeg, is_png, is_tiff, stored_size
+from utils.pictures.tiff import TiffRefusal, read_tiff
+
+if TYPE_CHECKING:
+    from option.schema import PairDataOptions, TrainDataOptions
+
+log = logging.getLogger(__name__)
+
+_GREY_ALPHA_PNG = 4  # colour type in a PNG's header
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+_HARDLY_USED = 0.1  # of the values of 16 bits: 12-bit sensors use a sixteenth
+_noted: set[str] = set()
+
+
+@dataclass(frozen=True)
+class ReadingRule:
+    """How the pictures of a data set become values of the whole range; part of every record of a run.
+
+    Attributes:
+        value_range: see :func:`utils.pictures.depth.stretch_together`.
+        infrared_range: that of the infrared picture alone; None for the same.
+        joint: one map for all pictures of a scene; None for one with exposures and focus series, whose
+            differences in brightness count, and one each for infrared and visible.
+        max_pixels: larger pictures are refused.
+    """
+
+    value_range: ValueRange = "full"
+    infrared_range: ValueRange | None = None
+    joint: bool | None = None
+    max_pixels: int = MAX_PIXELS
+
+    @classmethod
+    def of(cls, options: PairDataOptions | TrainDataOptions) -> ReadingRule:
+        """The rule that a section of the option file gives."""
+        return cls(options.range, options.ir_range, options.range_joint, round(options.max_megapixels * 1e6))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A decoded file: (H,W,1 or 3) RGB values of any real type, upright."""
+
+    path: Path
+    values: np.ndarray
+    metadata: Metadata
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def read_picture(path: str | Path, *, value_range: ValueRange = "full", max_pixels: int = MAX_PIXELS,
+                 role: Role = "none") -> Picture:
+    """Reads a PNG, TIFF, JPEG, BMP, WebP, PGM or PPM.
+
+    The EXIF turn is applied, as viewers do. An alpha channel is dropped, with one note in the log. Three equal
+    channels become one.
+
+    Args:
+        path: the file; any characters.
+        value_range: ``full`` leaves the values alone; ``minmax`` and ``percentile`` see
+            :func:`utils.pictures.depth.stretch_together`, and are needed for floats and signed integers.
+        max_pixels: a larger picture is refused before it is decoded.
+        role: what the picture shows.
+
+    Raises:
+        MissingFileError: no such file.
+        UserError: empty, truncated, no picture, too large, or of a type that ``value_range`` cannot map; names
+            the file.
+    """
+    stored = _load(Path(path), max_pixels)
+    return _pictures([stored], value_range, [role])[0]
+
+
+def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) -> list[Picture]:
+    """Reads the pictures of one scene.
+
+    Args:
+        paths: the files.
+        rule: how values are mapped.
+        roles: what each picture shows.
+
+    Raises:
+        MissingFileError, UserError: as :func:`read_picture`.
+    """
+    stored = [_load(path, rule.max_pixels) for path in paths]
+    with_infrared = "infrared" in roles
+    ranges = [rule.infrared_range if role == "infrared" and rule.infrared_range else rule.value_range
+              for role in roles]
+    joint = rule.joint if rule.joint is not None else not with_infrared
+    if joint and len(set(ranges)) == 1:
+        return _pictures(stored, ranges[0], roles)
+    return [_pictures([one], value_range, [role])[0] for one, value_range, role in zip(stored, ranges, roles)]
+
+
+def read_rgb8(data: bytes, path: Path, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An encoded picture as (H,W,3) ``uint8`` RGB, upright; for training, where depth and grey do not count.
+
+    Args:
+        data: the file's content.
+        path: where ``data`` came from, for the message.
+        at_least: the short side that is needed. A large JPEG is decoded at 1/2, 1/4 or 1/8, which saves most of
+            the work, as long as that leaves as much.
+        max_pixels: a larger picture is refused before it is decoded.
+
+    Raises:
+        UserError: as :func:`read_picture`.
+    """
+    if is_jpeg(data):
+        short = min(stored_size(data) or (0, 0))
+        flags = next((flag for factor, flag in _REDUCED.items() if at_least and short // factor >= at_least),
+                     cv2.IMREAD_COLOR)
+        pixels = decode(data, path, flags=flags | cv2.IMREAD_IGNORE_ORIENTATION, max_pixels=max_pixels)
+        return cv2.cvtColor(np.ascontiguousarray(turned(pixels, read_metadata(data).turn)), cv2.COLOR_BGR2RGB)
+    picture = _pictures([_parse(data, path, max_pixels)], "full", ["none"])[0]
+    pixels = to_8_bit(picture.pixels)
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if picture.is_grey else pixels
+
+
+def note_once(text: str, key: str) -> None:
+    """Tells something about the pictures once a process, however many pictures it is true of."""
+    if key not in _noted:
+        _noted.add(key)
+        log.warning(text)
+
+
+def _load(path: Path, max_pixels: int) -> _Stored:
+    stored = _parse(read_bytes(path), path, max_pixels)
+    for key, text in stored.notes.items():
+        note_once(f"{text} (first seen in {path})", key)
+    return stored
+
+
+def _parse(data: bytes, path: Path, max_pixels: int) -> _Stored:
+    """A file's content decoded.
+
+    Raises:
+        UserError: as :func:`read_picture`.
+    """
+    if is_tiff(data):
+        try:
+            content = read_tiff(data, max_pixels)
+        except TiffRefusal as refusal:
+            raise UserError(f"{path}: {refusal}") from refusal
+        return _Stored(path, turned(content.values, content.turn), Metadata(content.icc, turn=content.turn),
+                       content.notes)
+    pixels, metadata = decode(data, path, max_pixels=max_pixels), read_metadata(data)
+    notes = {}
+    if pixels.shape[2] == 4:
+        notes["alpha"] = "alpha channel dropped"
+        grey = is_png(data) and data[25] == _GREY_ALPHA_PNG
+        pixels = pixels[..., :1] if grey else cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
+    elif pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return _Stored(path, turned(pixels, metadata.turn), metadata, notes)
+
+
+def _pictures(stored: Sequence[_Stored], value_range: ValueRange, roles: Sequence[Role]) -> list[Picture]:
+    """Pictures with their values mapped by one map."""
+    for one in stored:
+        if one.values.dtype.kind == "f" and not np.isfinite(one.values).all():
+            unknown = one.values.size - np.count_nonzero(np.isfinite(one.values))
+            raise UserError(f"{one.path}: {unknown} of its {one.values.dtype} values are NaN or infinite; fill them")
+    values = [without_equal_channels(one.values) for one in stored]
+    if value_range == "full":
+        _hint(stored, roles)
+    try:
+        values = stretch_together(values, value_range)
+    except UserError as error:
+        raise UserError(f"{stored[0].path}: {error}") from error
+    return [Picture(np.ascontiguousarray(array), one.path, one.metadata, role)
+            for one, array, role in zip(stored, values, roles)]
+
+
+def _hint(stored: Sequence[_Stored], roles: Sequence[Role]) -> None:
+    """Names the remedy where 16-bit pictures use a few percent of their range."""
+    if any(one.values.dtype != np.uint16 for one in stored):
+        return
+    low, high = (int(end([end(one.values) for one in stored])) for end in (np.min, np.max))
+    if 0 < high - low < _HARDLY_USED * 65536:
+        which = "ir_range (or range)" if "infrared" in roles else "range"
+        note_once(f"{stored[0].path}: uses {high - low + 1} of 65536 values ({low} to {high}) and shows next to "
+                  f"nothing; set {which} to percentile or minmax, e.g. --set dataset.test."
+                  f"{which.split()[0]}=percentile", key=f"range of {','.join(roles)}")

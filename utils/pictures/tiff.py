@@ -1,0 +1,191 @@
+"""TIFF by tifffile: every layout that has one meaning is read, every other one is refused with its reason."""
+
+import io
+import logging
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tifffile
+from tifffile import EXTRASAMPLE, PHOTOMETRIC
+
+from utils.pictures.depth import widen
+
+# Every failure is reported with the file's name, which tifffile's own lines do not have.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+_ORIENTATION, _ICC, _FIRST_PRIVATE = 274, 34675, 32768
+_GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
+_ALPHA = {EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA}
+_COLOURS = 3
+
+
+class TiffRefusal(Exception):
+    """Why a TIFF cannot be read; the message lacks the file's name."""
+
+
+@dataclass(frozen=True)
+class TiffContent:
+    """One page of a TIFF.
+
+    Attributes:
+        values: (H,W,C), C 1 or 3; ``uint8`` and ``uint16`` span their whole range, other types are as stored.
+        icc: colour profile.
+        turn: EXIF orientation, 1 to 8.
+        notes: what was left out, by kind.
+    """
+
+    values: np.ndarray
+    icc: bytes | None = None
+    turn: int = 1
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def read_tiff(data: bytes, max_pixels: int) -> TiffContent:
+    """The first page, or the largest one where the first is marked as a reduced picture.
+
+    Args:
+        data: the file's content.
+        max_pixels: a larger page is refused before it is decoded.
+
+    Raises:
+        TiffRefusal: truncated or damaged, too large, or of a layout that has no meaning here.
+    """
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page, notes = _choose(file)
+            _check_entries(file, page, data)
+            _check_page(page, len(data), max_pixels)
+            values = _values(page, notes)
+            turn, icc = page.tags.get(_ORIENTATION), page.tags.get(_ICC)
+            return TiffContent(values, bytes(icc.value) if icc else None, _turn(turn.value if turn else 1), notes)
+    except TiffRefusal:
+        raise
+    except Exception as error:  # tifffile and its codecs raise whatever a damaged file leads them to
+        raise TiffRefusal(f"truncated or damaged ({type(error).__name__}: {error})") from error
+
+
+def _choose(file: tifffile.TiffFile) -> tuple[Any, dict[str, str]]:
+    pages = [page.aspage() for page in file.pages]
+    if not pages:
+        raise TiffRefusal("truncated or damaged (it holds no page)")
+    chosen = 0
+    if pages[0].is_reduced:
+        chosen = max(range(len(pages)), key=lambda index: pages[index].imagewidth * pages[index].imagelength)
+    page = pages[chosen]
+    # ImageJ writes a stack behind one page.
+    count = max(len(pages), int((file.imagej_metadata or {}).get("images", 1)))
+    if count == 1:
+        return page, {}
+    return page, {"pages": f"page {chosen + 1} of {count} is read, {page.imagewidth} x {page.imagelength} pixels"}
+
+
+def _check_entries(file: tifffile.TiffFile, page: Any, data: bytes) -> None:
+    """Refuses a page of whose public entries one cannot be read: tifffile would take a default for it."""
+    form = file.tiff
+    start = page.offset + form.tagnosize
+    count = struct.unpack(form.tagnoformat, data[page.offset:start])[0]
+    codes = {struct.unpack_from(f"{form.byteorder}H", data, start + index * form.tagsize)[0] for index in range(count)}
+    lost = sorted(code for code in codes - set(page.tags.keys()) if code < _FIRST_PRIVATE)
+    if lost:
+        raise TiffRefusal(f"truncated or damaged (its entries {', '.join(map(str, lost))} cannot be read)")
+
+
+def _check_page(page: Any, available: int, max_pixels: int) -> None:
+    pixels = page.imagewidth * page.imagelength
+    if not pixels:
+        raise TiffRefusal("damaged (a picture without pixels)")
+    if pixels > max_pixels:
+        raise TiffRefusal(f"{page.imagewidth} x {page.imagelength} pixels are more than max_megapixels allows "
+                          f"({max_pixels / 1e6:g}); cut or shrink it, or raise max_megapixels")
+    if page.imagedepth > 1:
+        raise TiffRefusal(f"a volume of {page.imagedepth} layers; save the layer to be used as a picture")
+    if any(start + length > available for start, length in zip(page.dataoffsets, page.databytecounts)):
+        raise TiffRefusal(f"truncated (a TIFF of {available} bytes)")
+
+
+def _values(page: Any, notes: dict[str, str]) -> np.ndarray:
+    """Decoded values (H,W,C), upright in sign and range, without alpha."""
+    try:
+        values = page.asarray(maxworkers=1)
+    except (ValueError, NotImplementedError, ImportError) as error:
+        if page.compression in tifffile.TIFF.DECOMPRESSORS and "codec" not in str(error):
+            raise
+        raise TiffRefusal(f"compressed by {_name(page.compression)}, which cannot be decoded here; save it "
+                          "uncompressed, or with LZW or Deflate") from error
+    if values.dtype.kind not in "buif":
+        raise TiffRefusal(f"values of type {values.dtype}; convert it to 8 or 16 bit")
+    if "S" not in page.axes:
+        values = values.reshape(page.imagelength, page.imagewidth, 1)
+    elif page.axes.index("S") < page.axes.index("Y"):  # planes that are stored one after the other
+        values = np.moveaxis(values, 0, -1)
+    return _by_photometric(page, values, notes)
+
+
+def _by_photometric(page: Any, values: np.ndarray, notes: dict[str, str]) -> np.ndarray:
+    kind, bands = page.photometric, values.shape[2]
+    if kind == PHOTOMETRIC.PALETTE and bands == 1:
+        return _from_palette(page, values[..., 0])
+    if kind == PHOTOMETRIC.SEPARATED and bands == 4 and values.dtype.kind == "u":
+        return _from_cmyk(_whole_range(page, values))
+    if kind in _GREY:
+        return _signed_grey(page, _bands(page, values, 1, notes))
+    # JPEG's YCbCr is RGB when it has been decoded.
+    if kind == PHOTOMETRIC.RGB or (kind == PHOTOMETRIC.YCBCR and "JPEG" in _name(page.compression)):
+        return _whole_range(page, _bands(page, values, _COLOURS, notes))
+    raise TiffRefusal(f"colours stored as {_name(kind)} with {bands} bands; convert it to grey or RGB")
+
+
+def _bands(page: Any, values: np.ndarray, wanted: int, notes: dict[str, str]) -> np.ndarray:
+    """The wanted bands, when the others are alpha; three grey bands without a meaning are red, green and blue."""
+    bands = values.shape[2]
+    extra = set(page.extrasamples or ())
+    if bands == wanted:
+        return values
+    if bands == wanted + 1 and (extra <= _ALPHA if wanted == 1 else True) and extra:
+        notes["alpha"] = "alpha channel dropped"
+        return values[..., :wanted]
+    if bands == _COLOURS and wanted == 1:
+        notes["bands"] = "three bands are read as red, green and blue"
+        return values
+    raise TiffRefusal(f"{bands} bands; give a grey, RGB or RGBA picture (choose the bands to be used)")
+
+
+def _signed_grey(page: Any, values: np.ndarray) -> np.ndarray:
+    values = _whole_range(page, values)
+    if page.photometric != PHOTOMETRIC.MINISWHITE:
+        return values
+    return -values if values.dtype.kind == "f" else ~values  # ~v is 255 - v, 65535 - v, or -1 - v
+
+
+def _whole_range(page: Any, values: np.ndarray) -> np.ndarray:
+    """Values of 1 to 16 bits without sign on the range of 8 or 16 bits; others as they are."""
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8) * 255
+    if values.dtype not in (np.uint8, np.uint16):
+        return values
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    return widen(values, 2**bits - 1)
+
+
+def _from_palette(page: Any, indices: np.ndarray) -> np.ndarray:
+    table = np.asarray(page.colormap).T
+    # By the standard a palette has 16 bits; some writers store 8.
+    table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+    return table[indices]
+
+
+def _from_cmyk(values: np.ndarray) -> np.ndarray:
+    """Cyan, magenta, yellow and black as RGB of the same depth, without a profile, as other readers do."""
+    top = float(np.iinfo(values.dtype).max)
+    light = top - values.astype(np.float64)
+    return np.floor(light[..., :3] * light[..., 3:] / top + 0.5).astype(values.dtype)
+
+
+def _turn(value: Any) -> int:
+    return int(value) if value in range(1, 9) else 1
+
+
+def _name(value: Any) -> str:
+    return getattr(value, "name", f"number {value}")
