@@ -40,7 +40,7 @@ def build_task(options: Options) -> nn.Module:
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
     task, loss = (HRTask, "HRLoss") if isinstance(model, DeFusionPPHR) else (CUDTask, "CUDLoss")
-    prepare = Synthesizer(size, scenario_shares(options))
+    prepare = Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures)
     if isinstance(model, MAE):
         task, prepare, loss = MAETask, FlippedCrop(size), "MAELoss"
     return task(model, prepare, create_loss(options, loss))

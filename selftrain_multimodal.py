@@ -42,7 +42,7 @@ def build_task(options: Options) -> nn.Module:
     model = model_from_options(options, teacher_widths=teachers.widths)
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
-    return MCUDTask(model, Synthesizer(size, scenario_shares(options)),
+    return MCUDTask(model, Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures),
                     create_loss(options, "CUDLoss"), teachers=teachers,
                     augment=PairCrop(size), multimodal_criterion=LOSSES.create("MCUDLoss"),
                     mcud_weight=settings.mcud_weight)

@@ -23,7 +23,8 @@ from data.regions import (
     uniform,
 )
 from data.registry import SCENARIOS
-from data.synthesis import GREY, Sample
+from data.sample import Sample
+from data.synthesis import GREY
 
 MILD_JITTER = 0.6  # smallest brightness, contrast and saturation: these scenarios bring their own damage
 _SLOPE_STEP = 0.02
@@ -54,6 +55,7 @@ def swap_some(sample: Sample, generator: torch.Generator) -> Sample:
         first, second = getattr(sample, one), getattr(sample, two)
         setattr(sample, one, torch.where(swap, second, first))
         setattr(sample, two, torch.where(swap, first, second))
+    sample.infrared = torch.where(swap.flatten() & (sample.infrared > 0), 3 - sample.infrared, sample.infrared)
     return sample
 
 

@@ -13,6 +13,7 @@ from data.regions import (
     uniform,
 )
 from data.registry import SCENARIOS
+from data.sample import Sample
 from data.scenarios import (
     MILD_JITTER,
     contrast_damage,
@@ -23,7 +24,6 @@ from data.scenarios import (
     some_grey,
     swap_some,
 )
-from data.synthesis import Sample
 
 _CALM_SIGMA = 4.0
 _KNOTS = 5
@@ -109,7 +109,9 @@ def thermal_damage(x: Tensor, generator: torch.Generator) -> Sample:
     target = (x + 0.85 * warm * (warmth - base).clamp(min=0)).clamp(0, 1)
     slope = calm(slope, 2.0)  # a curve's slope jumps from pixel to pixel, what can be seen does not
     masks = masks_of(torch.lerp(slope, torch.ones_like(slope), warm), left)
-    return swap_some(pair_of(thermal.expand_as(x), visible, masks, target), generator)
+    sample = pair_of(thermal.expand_as(x), visible, masks, target)
+    sample.infrared.fill_(1)
+    return swap_some(sample, generator)
 
 
 def _one_of_two(x: Tensor, generator: torch.Generator) -> Sample:
@@ -181,7 +183,9 @@ def glare_damage(x: Tensor, generator: torch.Generator) -> Sample:
     veil = 1 / (1 + glare.mean(dim=1, keepdim=True))
     first = 1 - (1 - x) * torch.exp(-1.5 * glare)
     masks = masks_of(((1 - first) / (1 - x + 1e-3)).mean(dim=1, keepdim=True) * veil, seen)
-    return swap_some(pair_of(first, second, masks, x, clean1=x, clean2=second), generator)
+    sample = pair_of(first, second, masks, x, clean1=x, clean2=second)
+    sample.infrared = 2 * blind.flatten().long()
+    return swap_some(sample, generator)
 
 
 for _damage in (thermal_damage, sensor_damage, glare_damage):

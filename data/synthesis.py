@@ -5,75 +5,17 @@ comes from the generators that are handed in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from data.registry import SCENARIOS
+from data.sample import Sample, join_samples, select_samples
 
 GREY = (0.2989, 0.587, 0.114)  # the weights of torchvision's grey conversion
 COARSE_GRID = 13
 FINE_GRIDS = (26, 27)
 JITTER_LOW = 0.1  # the published smallest factor; a damage may ask for another by its attribute jitter_low
-
-
-@dataclass
-class Sample:
-    """A synthetic pair and the truth about it.
-
-    At every pixel one of the masks is 1 (the larger of two soft masks): what is shown at all is fully kept by one
-    of the two. Then c = m1 m2 is the smaller mask, and common + unique1 + unique2 = x exactly.
-
-    Attributes:
-        x1, x2: the damaged pair, (B, 3, H, W) in [0, 1].
-        mask1, mask2: what each keeps of the photograph, (B, 1, H, W) in [0, 1]; max(mask1, mask2) = 1.
-        target: the undamaged photograph, (B, 3, H, W) in [0, 1].
-        truth: (B,), 1 where the fused image should equal the target pixel by pixel, 0 where the target cannot be
-            reached from the pair in full resolution; none given: 0.
-        head: (B,), 1 where a full-resolution head may learn from the pair, 0 where the damage would teach it a
-            lie (noise: the most salient is the worst); none given: 0. See ``models/highres.py``.
-        clean1, clean2: the pair before sensor noise and glare were laid over it, (B, 3, H, W): the structure
-            that a head should keep; none given: the pair itself.
-    """
-
-    x1: Tensor
-    x2: Tensor
-    mask1: Tensor
-    mask2: Tensor
-    target: Tensor
-    truth: Tensor | None = None
-    head: Tensor | None = None
-    clean1: Tensor | None = None
-    clean2: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        none = self.x1.new_zeros(self.x1.shape[0])
-        self.truth = none if self.truth is None else self.truth
-        self.head = none if self.head is None else self.head
-        self.clean1 = self.x1 if self.clean1 is None else self.clean1
-        self.clean2 = self.x2 if self.clean2 is None else self.clean2
-
-    @cached_property
-    def shared(self) -> Tensor:
-        """c = m1 m2, the share of the photograph that both keep, (B, 1, H, W)."""
-        return self.mask1 * self.mask2
-
-    @property
-    def common(self) -> Tensor:
-        """What both still show: c x."""
-        return self.shared * self.target
-
-    @property
-    def unique1(self) -> Tensor:
-        """What only the first shows: (m1 - c) x."""
-        return (self.mask1 - self.shared) * self.target
-
-    @property
-    def unique2(self) -> Tensor:
-        """What only the second shows: (m2 - c) x."""
-        return (self.mask2 - self.shared) * self.target
 
 
 def random_boxes(sizes: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.08, 1.0),
@@ -237,18 +179,21 @@ def noise_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 
 class Synthesizer:
-    """Photographs in, training pairs out.
+    """Photographs in, training samples out.
 
     Args:
-        image_size: side S of the pairs.
+        image_size: side S of the pictures.
         scenarios: name of a damage -> its share of the samples (shares are divided by their sum).
         jitter: whether colours are jittered, as published.
+        most_pictures: a damage that can make stacks (its attribute ``stacks``) gets a number of pictures from 2 to
+            this, one draw a batch; 2: pairs only.
     """
 
     def __init__(self, image_size: int = 224, scenarios: Mapping[str, float] | None = None, *,
-                 jitter: bool = True) -> None:
+                 jitter: bool = True, most_pictures: int = 2) -> None:
         self.image_size = image_size
         self.jitter = jitter
+        self.most_pictures = most_pictures
         scenarios = {"noise": 1.0} if scenarios is None else scenarios
         self.damages = [SCENARIOS.get(name) for name in scenarios]
         self.shares = torch.tensor(list(scenarios.values()), dtype=torch.float64)
@@ -266,14 +211,19 @@ class Synthesizer:
 
         Args:
             batch: ``pixels`` uint8 (B, 3, Hmax, Wmax), ``sizes`` (B, 2), ``means`` (B,).
-            generators: "crop" and "damage", on the batch's device.
+            generators: "crop" and "damage", on the batch's device; with ``most_pictures`` above 2 also "order", on
+                the CPU: reading a number of pictures from a GPU would synchronise.
         """
         damage = generators["damage"]
+        count = 2
+        if self.most_pictures > 2:
+            count = int(torch.randint(2, self.most_pictures + 1, (), generator=generators["order"]))
         if len(self.damages) == 1:
-            return self.damages[0](self.photograph(batch, generators, float(self.jitter_lows)), damage)
+            x = self.photograph(batch, generators, float(self.jitter_lows))
+            return _damaged(self.damages[0], x, damage, count)
         which = self._choose(batch.pixels.shape[0], damage)
         x = self.photograph(batch, generators, self.jitter_lows.to(which.device)[which])
-        return self._mixed(x, which, damage)
+        return self._mixed(x, which, damage, count)
 
     def _choose(self, count: int, generator: torch.Generator) -> Tensor:
         """A scenario's index for each sample, (B,)."""
@@ -281,14 +231,17 @@ class Synthesizer:
         edges = (self.shares.cumsum(0) / self.shares.sum()).to(drawn.device)
         return torch.searchsorted(edges, drawn, right=True).clamp(max=len(self.damages) - 1)
 
-    def _mixed(self, x: Tensor, which: Tensor, generator: torch.Generator) -> Sample:
+    def _mixed(self, x: Tensor, which: Tensor, generator: torch.Generator, count: int) -> Sample:
         """Each sample under a scenario of its own; a scenario sees its samples as one batch."""
         order, parts = [], []
         for index, damage in enumerate(self.damages):
             rows = (which == index).nonzero().squeeze(1)
             if len(rows):
                 order.append(rows)
-                parts.append(damage(x[rows], generator))
-        inverse = torch.cat(order).argsort()
-        names = [field.name for field in fields(Sample)]
-        return Sample(*(torch.cat([getattr(part, name) for part in parts])[inverse] for name in names))
+                parts.append(_damaged(damage, x[rows], generator, count))
+        return select_samples(join_samples(parts), torch.cat(order).argsort())
+
+
+def _damaged(damage, x: Tensor, generator: torch.Generator, count: int) -> Sample:
+    """A damage's sample, of ``count`` pictures where it can make stacks."""
+    return damage(x, generator, count) if getattr(damage, "stacks", False) else damage(x, generator)

@@ -130,6 +130,8 @@ class SynthesisOptions(Section):
 
     scenarios: dict[str, Number] = Field({"noise": 1.0}, description="registered damages and their shares of the "
                                          "training pairs; noise alone is the published method")
+    pictures: Whole = Field(2, ge=2, le=9, description="most pictures a sample of the damages defocus and bracket; "
+                            "each batch draws a number from 2 to this; above 2 for the full-resolution head alone")
 
     @field_validator("scenarios")
     @classmethod

@@ -7,9 +7,10 @@ import torch
 
 from data import regions
 from data.registry import SCENARIOS
-from data.synthesis import Sample, Synthesizer
+from data.sample import Sample
+from data.synthesis import Synthesizer
 
-NAMES = ("focus", "exposure", "contrast", "thermal", "sensor", "glare")
+NAMES = ("focus", "exposure", "contrast", "thermal", "sensor", "glare", "targets", "defocus", "bracket")
 SIZE = 64
 
 
@@ -69,6 +70,7 @@ def test_only_focus_is_true_pixel_by_pixel_and_noise_teaches_no_head(photographs
         flags[name] = (sample.truth.unique().tolist(), sample.head.unique().tolist())
     assert flags.pop("focus") == ([1], [1])
     assert flags.pop("noise") == ([0], [0])
+    assert flags.pop("defocus") == ([0, 1], [1])  # 0 where the frame breathes
     assert all(value == ([0], [1]) for value in flags.values())
 
 

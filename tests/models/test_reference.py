@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.synthesis import Sample
+from data.sample import Sample
 from models.defusion import DeFusionPP
 from models.losses import CUDLoss
 from tests.models import reference

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.registry import SCENARIOS
-from data.synthesis import Sample
+from data.sample import Sample
 from models.highres import DeFusionPPHR
 from models.registry import LOSSES
 from models.structural import (

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import selftrain
 from data.photos import PhotoBatch
-from data.synthesis import Sample
+from data.sample import Sample
 from models.tasks import CUDTask
 from option.load import options_from_command_line
 from option.schema import Options

@@ -1,0 +1,205 @@
+"""Focus stacks and exposure brackets of 2 to 9 pictures, as a lens and a sensor make them.
+
+Both are scenarios (see `data/scenarios.py`) with a third argument, the number of pictures; their attribute
+``stacks`` tells the synthesis so. Shape letters: B samples, N pictures, S side in pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.objects import follow_edges, object_masks
+from data.regions import (
+    MAX_REACH,
+    chance,
+    convolve_each,
+    disk_spread,
+    gaussian_spread,
+    region_mask,
+    smooth_field,
+    uniform,
+)
+from data.registry import SCENARIOS
+from data.sample import Sample, stack_of
+from data.scenarios import MILD_JITTER, grey
+
+_SPREADS = (0.0, 0.8, 1.8, 3.2, 5.0)  # standard deviations of the blurs that others are mixed from
+_SHARP = 0.6  # standard deviation at which a picture counts as 1/e sharp
+_BREATHING = 0.01
+_LEAST = 1e-3
+_READ_NOISE, _SHOT_NOISE = (0.0005, 0.004), (0.002, 0.012)  # of the sensor's full range
+
+
+@SCENARIOS.register("defocus")
+def defocus_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sample:
+    """Focus settings of one lens, near things before a background.
+
+    A near layer (things from the next photograph, or regions of this one whose borders follow its edges) lies over
+    a background, which for three and more pictures has depths of its own. Each picture blurs each layer by its
+    distance from the plane in focus, with a disk or a Gaussian of up to 5 pixels' standard deviation. The near
+    layer is blurred together with its opacity, so out of focus it spreads over the sharp background. In half of
+    the samples the frame breathes: it grows by up to 1 % from the far plane to the near one. Target: all in focus.
+    A mask says how sharp a picture is at a pixel, divided by the sharpest; a spread layer hides what is behind it.
+
+    Args:
+        x: photographs, (B, 3, S, S) in [0, 1].
+        count: N, pictures in a stack.
+    """
+    batch, size = x.shape[0], x.shape[-1]
+    near, opacity = _near_layer(x, generator)
+    reach = uniform(batch, 2.0, _SPREADS[-1], generator)
+    depth = _background_depth(batch, size, generator, count)
+    kind = chance(batch, 0.5, generator)
+    far_levels = _blur_levels(x, kind)
+    near_levels = _blur_levels(torch.cat([near * opacity, opacity], dim=1), kind)
+    planes = _planes(batch, count, generator)
+
+    pictures, sharpness = [], []
+    for plane in planes:
+        behind = reach * (plane - depth).abs()
+        before = reach * (plane - 1).abs()
+        spread = _at_level(near_levels, before.expand_as(depth))
+        colour, hidden = spread[:, :3], spread[:, 3:]
+        pictures.append((colour + (1 - hidden) * _at_level(far_levels, behind)).clamp(0, 1))
+        sharp_far, sharp_near = ((-(blur / _SHARP).square()).exp() for blur in (behind, before))
+        sharpness.append(opacity * sharp_near + (1 - opacity) * (1 - hidden) * sharp_far)
+    breathes = chance(batch, 0.5, generator)
+    growth = uniform(batch, 0, _BREATHING, generator) * breathes
+    seen = _breathe(torch.stack(pictures), torch.stack(sharpness), 1 + growth * planes)
+    target = opacity * near + (1 - opacity) * x
+    return stack_of(*seen, target, truth=(~breathes).flatten().to(x))
+
+
+def _near_layer(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What is near, (B, 3, S, S), and its opacity, (B, 1, S, S): pasted things or regions of the photograph."""
+    batch, size = x.shape[0], x.shape[-1]
+    things = object_masks(batch, 2, size, generator, height=(0.3, 1.0)).amax(dim=1, keepdim=True)
+    region = region_mask(batch, size, generator, border=(3.0, 8.0))
+    pasted = chance(batch, 0.5, generator)
+    opacity = torch.where(pasted, things, follow_edges(region, grey(x)))
+    return torch.where(pasted, x.roll(1, dims=0).flip(-1), x), opacity
+
+
+def _background_depth(batch: int, size: int, generator: torch.Generator, count: int) -> Tensor:
+    """Depth of the background, (B, 1, S, S): 0 is far, 1 is where the near layer lies. Flat for two pictures."""
+    field = smooth_field(batch, size, generator, cells=(2, 3))
+    ramp = torch.linspace(-1, 1, size, device=generator.device).view(1, 1, -1, 1)
+    slope = uniform(batch, 0, 0.5, generator)
+    depth = (0.4 + slope * ramp + 0.2 * field).clamp(0, 0.8)
+    return depth * min(1.0, (count - 2) / 2)
+
+
+def _planes(batch: int, count: int, generator: torch.Generator) -> Tensor:
+    """Depths in focus from 0 to 1 with even steps, in random order, (N, B, 1, 1, 1)."""
+    order = torch.rand(count, batch, generator=generator, device=generator.device).argsort(dim=0)
+    return (order / (count - 1)).view(count, batch, 1, 1, 1)
+
+
+def _blur_levels(x: Tensor, disk: Tensor) -> Tensor:
+    """A picture at each blur of ``_SPREADS``, (levels, B, C, S, S); ``disk`` (B, 1, 1, 1) bool: else Gaussian."""
+    levels = [x]
+    for sigma in _SPREADS[1:]:
+        spread = x.new_full((x.shape[0], 1, 1, 1), sigma)
+        kernels = torch.where(disk, disk_spread((2 * spread).clamp(max=MAX_REACH - 1)), gaussian_spread(spread))
+        levels.append(convolve_each(x, kernels))
+    return torch.stack(levels)
+
+
+def _at_level(levels: Tensor, sigma: Tensor) -> Tensor:
+    """The picture blurred by ``sigma`` (B, 1, S, S) at each pixel: a mix of the two levels around it."""
+    result = torch.zeros_like(levels[0])
+    for index, level in enumerate(levels):
+        below = _SPREADS[index - 1] if index else -1.0
+        above = _SPREADS[index + 1] if index + 1 < len(_SPREADS) else 2 * _SPREADS[-1]
+        here = _SPREADS[index]
+        share = torch.minimum((sigma - below) / (here - below), (above - sigma) / (above - here)).clamp(0, 1)
+        result = result + share * level
+    return result
+
+
+def _breathe(pictures: Tensor, sharpness: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures and masks of frames that grow about their centre.
+
+    Args:
+        pictures: (N, B, 3, S, S).
+        sharpness: (N, B, 1, S, S).
+        scale: (N, B, 1, 1, 1), 1 leaves a frame as it is.
+    """
+    both = torch.cat([pictures, sharpness], dim=2).flatten(0, 1)
+    size = both.shape[-1]
+    steps = (torch.arange(size, device=both.device) * 2 + 1) / size - 1
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    grid = torch.stack([x, y], dim=-1) / scale.view(-1, 1, 1, 1)
+    grown = F.grid_sample(both, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    both = torch.where(scale.view(-1, 1, 1, 1) == 1, both, grown).unflatten(0, pictures.shape[:2])
+    return both[:, :, :3].clamp(0, 1), masks_of_all(both[:, :, 3:].clamp(min=0))
+
+
+def masks_of_all(visible: Tensor) -> Tensor:
+    """Masks from visibilities (N, B, 1, S, S) >= 0: each divided by the largest of the N."""
+    visible = visible + _LEAST
+    return visible / visible.amax(dim=0, keepdim=True)
+
+
+@SCENARIOS.register("bracket")
+def bracket_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sample:
+    """Exposures of one scene whose light exceeds what one picture holds.
+
+    The photograph, made linear, is lit by a field of light: smooth, or with borders that follow the photograph's
+    edges, 1 to 2.5 stops brighter and darker. The shutter times are even steps over that range. Each picture: light
+    times shutter, shot and read noise, clipped at the sensor's full well, a camera's curve (gamma 1.8 to 2.6, then
+    an S-curve of random strength), 8-bit steps. Target: the photograph through the same curve, every place well
+    exposed. ``clean`` is without noise. A mask is the slope of the curve there (0 where clipped), times how near the
+    place is to its good exposure, divided by the largest.
+
+    Args:
+        x: photographs, (B, 3, S, S) in [0, 1].
+        count: N, pictures in a bracket.
+    """
+    batch = x.shape[0]
+    strength, gamma = uniform(batch, 0, 0.8, generator), uniform(batch, 1.8, 2.6, generator)
+
+    def response(light: Tensor) -> Tensor:
+        """The camera's curve, light (.., B, C, S, S) >= 0 -> [0, 1]."""
+        y = light.clamp(1e-6, 1) ** (1 / gamma)
+        return torch.lerp(y, y * y * (3 - 2 * y), strength)
+
+    photograph = x.clamp(min=1e-3) ** 2.2
+    stops = uniform(batch, 1.0, 2.5, generator) * _light(x, generator)
+    light = photograph * torch.exp2(stops)
+    shutters = _shutters(stops, count, generator)
+    exposed = light * torch.exp2(shutters)
+    noisy = exposed + _sensor_noise(exposed, generator)
+    pictures, clean = ((response(each) * 255).round() / 255 for each in (noisy, exposed))
+    slope = (response(exposed * 1.1) - response(exposed / 1.1)).mean(dim=2, keepdim=True)
+    fit = (-((shutters + stops) / 1.5).square()).exp()
+    return stack_of(pictures, masks_of_all(slope * fit), response(photograph), clean=clean)
+
+
+def _light(x: Tensor, generator: torch.Generator) -> Tensor:
+    """A field of light in about [-1, 1], (B, 1, S, S): smooth, or a bright region that follows edges (a window)."""
+    batch, size = x.shape[0], x.shape[-1]
+    smooth = smooth_field(batch, size, generator, cells=(2, 4)).clamp(-2, 2) / 2
+    region = follow_edges(region_mask(batch, size, generator, cells=(2, 4), border=(3.0, 8.0)), grey(x))
+    return torch.where(chance(batch, 0.5, generator), smooth, 2 * region - 1 + 0.2 * smooth)
+
+
+def _shutters(stops: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Shutter times in stops that cover the range of light, in random order, (N, B, 1, 1, 1)."""
+    batch = stops.shape[0]
+    low, high = (-stops).amin(dim=(1, 2, 3), keepdim=True), (-stops).amax(dim=(1, 2, 3), keepdim=True)
+    order = torch.rand(count, batch, generator=generator, device=generator.device).argsort(dim=0)
+    return low + (high - low) * (order / (count - 1)).view(count, batch, 1, 1, 1)
+
+
+def _sensor_noise(exposed: Tensor, generator: torch.Generator) -> Tensor:
+    """Read noise, and shot noise that grows with the root of the light; (N, B, 3, S, S)."""
+    batch = exposed.shape[1]
+    read, shot = uniform(batch, *_READ_NOISE, generator), uniform(batch, *_SHOT_NOISE, generator)
+    normal = torch.randn(exposed.shape, generator=generator, device=exposed.device)
+    return normal * (read.square() + shot.square() * exposed.clamp(0, 1)).sqrt()
+
+
+for _damage in (defocus_damage, bracket_damage):
+    _damage.jitter_low = MILD_JITTER
+    _damage.stacks = True
