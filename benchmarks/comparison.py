@@ -19,7 +19,7 @@ import numpy as np
 from data.demo import PHOTOGRAPHS, write_demo
 from metrics import COMMON, compute
 from metrics.evaluate import score_folders
-from metrics.folders import Method, SourceSet, find_scenes, find_sources, read_grey_or_rgb
+from metrics.folders import Method, SourceSet, find_scenes, find_sources
 from metrics.index import Chapter, write_index
 from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison, file_name
@@ -28,6 +28,7 @@ from metrics.scores import one_line
 from models.fuser import DEFAULT_WEIGHTS, PRETRAINED, Fuser
 from models.registry import MODELS
 from utils.cli import run
+from utils.pictures.reading import read_grey_or_rgb
 from utils.pictures.writing import write_picture
 from utils.plots import ContactSheet
 from utils.version import VERSION, commit

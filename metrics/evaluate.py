@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 
 from metrics import METRICS, compute, expand
-from metrics.folders import Method, SourceSet, find_results, read_grey_or_rgb, to_eight_bits
+from metrics.folders import Method, SourceSet, find_results
 from metrics.ranking import Comparison
 from metrics.scores import Scores
 from utils.errors import UserError
+from utils.pictures.depth import to_8_bit
+from utils.pictures.reading import read_grey_or_rgb
 
 Picture = np.ndarray | str | Path
 Progress = Callable[[], None]
@@ -205,7 +207,7 @@ def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Pictu
            ) -> tuple[dict[str, float], tuple[int, int], list[str]]:
     """Worker's job: (values, (width, height), problems); no values if the triple cannot be scored at all."""
     try:
-        a, b, f = (read_grey_or_rgb(Path(x)) if isinstance(x, (str, Path)) else to_eight_bits(x) for x in (a, b, f))
+        a, b, f = (read_grey_or_rgb(Path(x)) if isinstance(x, (str, Path)) else to_8_bit(x) for x in (a, b, f))
     except UserError as error:
         return {}, (0, 0), [str(error)]
     size = (f.shape[1], f.shape[0])

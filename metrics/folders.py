@@ -14,12 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from utils.errors import MissingFileError, UserError
+from utils.pictures.codecs import is_picture
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FUSED_SUFFIXES = ("recover", "fused", "fusion", "result")
 RESULT_FOLDERS = ("test_images", "fused", "results")
 
@@ -56,36 +53,6 @@ class Method:
     missing: tuple[str, ...] = ()
 
 
-def read_grey_or_rgb(path: Path) -> np.ndarray:
-    """Read a picture as the metrics want it.
-
-    Returns:
-        (H, W) or (H, W, 3) uint8, channels in the order R, G, B. Alpha is dropped; 16 bits become 8 by
-        ``round(v / 257)``, since every metric is defined on 0..255.
-
-    Raises:
-        UserError: the file cannot be decoded.
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise UserError(f"cannot read the picture; {path}; give a PNG, JPEG, BMP, TIFF or WebP file")
-    pixels = to_eight_bits(pixels)
-    if pixels.dtype != np.uint8:
-        raise UserError(f"pixels of type {pixels.dtype}; {path}; save it with 8 or 16 bits a channel")
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] == 2:
-        return np.ascontiguousarray(pixels[..., 0])
-    return np.ascontiguousarray(pixels[..., 2::-1])
-
-
-def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """16-bit levels as 8-bit ones, rounded; anything else as it is."""
-    if pixels.dtype != np.uint16:
-        return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
 def picture_files(folder: Path) -> dict[str, Path]:
     """Stem -> picture file of a folder, in the order of the names.
 
@@ -97,7 +64,7 @@ def picture_files(folder: Path) -> dict[str, Path]:
         raise MissingFileError(f"no such folder; {folder}; give a folder of pictures")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in ENDINGS or path.name.startswith("."):
+        if not is_picture(path):
             continue
         if path.stem in files:
             raise UserError(

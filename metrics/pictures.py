@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from metrics.folders import SourcePair, read_grey_or_rgb
+from metrics.folders import SourcePair
 from metrics.ranking import Comparison
 from utils.errors import UserError
+from utils.pictures.reading import read_grey_or_rgb
 
 log = logging.getLogger(__name__)
 

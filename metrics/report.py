@@ -18,6 +18,7 @@ from metrics.ranking import Comparison, direction, file_name
 from metrics.scores import Provenance, one_line
 from metrics.table import METRICS
 from utils.files import atomic_write
+from utils.pictures.writing import write_picture
 
 TEMPLATES = Path(__file__).parent / "templates"
 ARROWS = {"higher": "↑", "lower": "↓", "nearest0": "→0"}
@@ -235,12 +236,7 @@ def _write_files(folder: Path, plots: Sequence, pairs: Sequence[ShownPair]) -> d
             scale = max(1, DETAIL_SIDE // max(detail.shape[:2]))
             detail = cv2.resize(detail, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
             for name, pixels in ((f"{stem}.png", one.pixels), (f"{stem}_detail.png", detail)):
-                _write_png(folder.parent / name, pixels)
+                write_picture(folder.parent / name, pixels)
             entries.append((one.label, f"{stem}.png", f"{stem}_detail.png"))
         picture_rows.append([entries[at:at + MARKDOWN_COLUMNS] for at in range(0, len(entries), MARKDOWN_COLUMNS)])
     return {"plot_files": plot_files, "picture_rows": picture_rows, "columns": MARKDOWN_COLUMNS}
-
-
-def _write_png(path: Path, pixels) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes())

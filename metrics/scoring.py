@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from utils.errors import UserError
+from utils.pictures.colour import grey_levels
 
 from .table import COMMON, METRICS, Metric
-from .triple import LABELS, Triple, check_image, to_grey
+from .triple import LABELS, Triple, check_image
 
 Colour = Literal["grey", "channels"]
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def compute(
     metrics = [find(name) for name in expand(names)]
     given = {"a": a, "b": b, "f": f} | ({"t": truth} if truth is not None else {})
     pictures = _check_pictures(given, metrics, colour)
-    grey = Triple(**{k: to_grey(v) for k, v in pictures.items()})
+    grey = Triple(**{k: grey_levels(v) for k, v in pictures.items()})
     planes = [grey]
     if colour == "channels" and _channels(pictures["f"]) == 3:
         planes = [Triple(**{k: _plane(v, c) for k, v in pictures.items()}) for c in range(3)]
@@ -132,7 +133,7 @@ def _channels(picture: np.ndarray) -> int:
 
 
 def _plane(picture: np.ndarray, channel: int) -> np.ndarray:
-    return picture[:, :, channel] if _channels(picture) == 3 else to_grey(picture)
+    return picture[:, :, channel] if _channels(picture) == 3 else grey_levels(picture)
 
 
 def _check_pictures(given: dict[str, np.ndarray], metrics: list[Metric], colour: str) -> dict[str, np.ndarray]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from utils.errors import UserError
 
-LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 LABELS = {"a": "source A", "b": "source B", "f": "fused image", "t": "ground truth"}
 
 P = ParamSpec("P")
@@ -77,23 +76,6 @@ def round_half_up(values: np.ndarray) -> np.ndarray:
     """Nearest integers, halves upwards (the toolboxes' rounding of non-negative numbers)."""
     floor = np.floor(values)
     return floor + (values - floor >= 0.5)
-
-
-def to_grey(image: np.ndarray) -> np.ndarray:
-    """Grey levels of an 8-bit picture.
-
-    Args:
-        image: (H, W), (H, W, 1) or (H, W, 3) uint8, RGB order.
-
-    Returns:
-        (H, W) uint8: 0.2989 R + 0.5870 G + 0.1140 B (BT.601, fifteen digits), rounded half up.
-    """
-    if image.ndim == 2:
-        return image
-    if image.shape[2] == 1:
-        return image[:, :, 0]
-    luma = image[:, :, 0] * LUMA[0] + image[:, :, 1] * LUMA[1] + image[:, :, 2] * LUMA[2]
-    return round_half_up(luma).astype(np.uint8)
 
 
 def stretch_table(divide_first: bool) -> Callable[[np.ndarray], np.ndarray]:

@@ -32,7 +32,7 @@ def pair(root, stem, *, shift=(0, 0), seed=0, size=(160, 200)):
     dx, dy = shift
     infrared = 255 - scene(seed, (size[0] + 40, size[1] + 40))
     visible = cv2.cvtColor(255 - infrared, cv2.COLOR_GRAY2RGB)
-    visible[0, 0] = 200, 30, 30  # else its channels are equal, and it is grey
+    visible[..., 0] //= 2  # with equal channels it would be grey
     window = np.s_[20:20 + size[0], 20:20 + size[1]]
     moved = np.s_[20 - dy:20 - dy + size[0], 20 - dx:20 - dx + size[1]]
     write_picture(root / "ir" / f"{stem}.png", infrared[window])

@@ -14,11 +14,12 @@ import pytest
 from metrics import COMMON, compute
 from metrics.__main__ import main
 from metrics.evaluate import Scorer, comparison_of, score_folders
-from metrics.folders import Method, find_results, find_scenes, find_sources, name_methods, read_grey_or_rgb
+from metrics.folders import Method, find_results, find_scenes, find_sources, name_methods
 from metrics.ranking import rank
 from metrics.scores import Scores
 from tests.metrics.scenes import texture, write_set
 from utils.errors import MissingFileError, UserError
+from utils.pictures.reading import read_grey_or_rgb
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import cv2
 import numpy as np
 from torch import nn
 
 from option.schema import Options
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.pictures.depth import to_8_bit
+from utils.pictures.writing import write_picture
 from utils.plots import ContactSheet
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ class PairValidation(Generic[Paths]):
             scores.append(shown.scores)
         if not scores:
             raise UserError("none of the validation pairs could be fused; see the warnings above")
-        with atomic_write(self._folder / f"step-{step:08d}.png") as temporary:
-            _, encoded = cv2.imencode(".png", sheet.render()[..., ::-1])
-            temporary.write_bytes(encoded)
+        write_picture(self._folder / f"step-{step:08d}.png", sheet.render())
         return {name: _mean([row[name] for row in scores]) for name in scores[0]}
 
 
@@ -104,11 +102,6 @@ def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser
         return PairValidation(found.pairs, show, run_dir / "validation")
 
     return build
-
-
-def to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """uint16 reduced to uint8, rounded; uint8 as it is."""
-    return pixels if pixels.dtype == np.uint8 else np.uint8((pixels.astype(np.uint32) + 128) // 257)
 
 
 def _mean(values: list[float]) -> float:

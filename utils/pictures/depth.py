@@ -14,11 +14,15 @@ _STORED = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
 
 
 def to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """``uint16`` as ``uint8``, ``round(v / 257)``; ``uint8`` as it is. Any shape."""
+    """``uint16`` as ``uint8``, ``round(v / 257)``; ``uint8`` as it is. Any shape.
+
+    Raises:
+        UserError: another type.
+    """
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype != np.uint16:
-        raise ValueError(f"values of type {pixels.dtype}; give uint8 or uint16")
+        raise UserError(f"pixels of type {pixels.dtype}; give uint8 or uint16")
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

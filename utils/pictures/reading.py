@@ -112,6 +112,15 @@ def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) 
     return [_pictures([one], value_range, [role])[0] for one, value_range, role in zip(stored, ranges, roles)]
 
 
+def read_grey_or_rgb(path: str | Path, *, value_range: ValueRange = "full") -> np.ndarray:
+    """A picture as the metrics and reports want it, (H, W) or (H, W, 3) ``uint8``; else as :func:`read_picture`.
+
+    16 bits become 8 by ``round(v / 257)``, since every metric is defined on 0..255.
+    """
+    pixels = to_8_bit(read_picture(path, value_range=value_range).pixels)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
 def read_rgb8(data: bytes, path: Path, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """An encoded picture as (H,W,3) ``uint8`` RGB, upright; for training, where depth and grey do not count.
 
