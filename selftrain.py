@@ -27,8 +27,8 @@ from models.weights import load_weights
 from option.load import options_from_command_line
 from option.schema import Options
 from utils.cli import run
+from utils.engine.batches import Loader
 from utils.engine.launch import train
-from utils.engine.prefetch import Loader
 from utils.engine.validation import pair_validation
 from utils.pictures.pairs import find_pairs, load_pair
 

@@ -27,8 +27,8 @@ from option.schema import Options
 from selftrain import build_loader as build_photo_loader
 from selftrain import build_validation
 from utils.cli import run
+from utils.engine.batches import Loader
 from utils.engine.launch import train
-from utils.engine.prefetch import Loader
 from utils.errors import UserError
 
 

@@ -18,10 +18,10 @@ from models.fuser import Fuser
 from models.windows import run_windows, window_starts
 from option.schema import TileOptions
 from utils.cli import run
-from utils.engine.precision import autocast
 from utils.pictures.colour import luma
 from utils.pictures.picture import to_unit
 from utils.pictures.reading import read_picture
+from utils.precision import autocast
 
 OVERLAPS = (0, 16, 32, 64, 96, 112)
 SHIFTS = ((16, 16), (8, 8))

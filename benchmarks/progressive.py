@@ -33,8 +33,8 @@ from models.tasks import CUDTask
 from option.schema import Options, TrainDataOptions
 from utils.cli import run
 from utils.distributed import choose_device
-from utils.engine.memory import keep_freed_memory
 from utils.errors import UserError
+from utils.memory import keep_freed_memory
 
 log = logging.getLogger("progressive")
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from option.schema import Options
-from utils.engine.prefetch import Loader
-from utils.engine.training import Trainer
+from utils.engine.batches import Loader
+from utils.engine.loop import Trainer
 from utils.files import atomic_write
 
 

@@ -23,7 +23,7 @@ from models.tasks import CUDTask, MCUDTask
 from models.teachers import Teachers
 from utils.cli import run
 from utils.distributed import choose_device
-from utils.engine.precision import autocast, autocast_dtype
+from utils.precision import autocast, autocast_dtype
 
 SIZE = 224
 

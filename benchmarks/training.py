@@ -19,11 +19,11 @@ from models.losses import CUDLoss
 from models.tasks import draw_mfm
 from option.schema import TrainOptions
 from option.sections_data import TrainDataOptions
-from utils.engine.memory import keep_freed_memory
+from utils.engine.batches import load_ahead
 from utils.engine.optimisation import build_optimizer
-from utils.engine.precision import autocast, autocast_dtype
-from utils.engine.prefetch import load_ahead
 from utils.engine.randomness import Randomness
+from utils.memory import keep_freed_memory
+from utils.precision import autocast, autocast_dtype
 
 SIZE = 224
 WORKERS = 2

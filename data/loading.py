@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from utils.engine.prefetch import map_tensors
+from utils.engine.batches import map_tensors
 from utils.engine.randomness import derive_seed
 from utils.errors import UserError
 

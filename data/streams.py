@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from utils.engine.prefetch import Loader
+from utils.engine.batches import Loader
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ import json
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.registry import MODELS, model_from_options
 from models.weights import save_weights, to_published
 from option.schema import Options
 from utils.cli import run
-from utils.engine.checkpoint import BrokenCheckpoint, read_checkpoint
+from utils.engine.checkpoints import BrokenCheckpoint, read_checkpoint
+from utils.engine.state import averaged_weights
 from utils.errors import UserError
 from utils.files import atomic_write
 
@@ -44,9 +45,10 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     options = Options.model_validate(json.loads(state["options"]))
     model = model_from_options(options, **_teacher_widths(state["state_dict"]))
     model.load_state_dict(state["state_dict"])
-    averaged = bool(average and state.get("ema"))
+    averages = averaged_weights(state, model) if average else None
+    averaged = averages is not None
     if averaged:
-        _take_average(model, state["ema"]["average"])
+        model.load_state_dict(averages, strict=False)
     about = {
         "model": MODELS.get(options.model).__name__, "network": options.network_G.arguments(),
         "images_seen": state["images"], "steps": state["step"], "epoch": state["epoch"], "averaged": averaged,
@@ -74,14 +76,6 @@ def _training(options: Options) -> dict[str, object]:
     data = options.dataset.train
     return {"name": options.name, "image_size": data.image_size, "batch_size": data.batch_size,
             "train": options.train.model_dump(mode="json"), "synthesis": options.synthesis.model_dump(mode="json")}
-
-
-@torch.no_grad()
-def _take_average(model: nn.Module, average: list[Tensor]) -> None:
-    """Put the average into the weights that were trained (all but ``encoder.norm``, which nothing passes)."""
-    trained = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("encoder.norm.")]
-    for weight, value in zip(trained, average, strict=True):
-        weight.copy_(value)
 
 
 def main(arguments: list[str]) -> None:

@@ -23,10 +23,10 @@ from models.weights import load_weights, read_metadata, weight_checksum
 from models.windows import run_windows
 from option.schema import Options, TileOptions
 from utils.distributed import choose_device
-from utils.engine.precision import autocast, autocast_dtype
 from utils.errors import MissingFileError, UserError
 from utils.pictures.colour import luma
 from utils.pictures.ycbcr import ycbcr_to_rgb
+from utils.precision import autocast, autocast_dtype
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defusionpp_cud.safetensors")

@@ -48,10 +48,12 @@ class TrainOptions(Section):
     beta2: Number = Field(0.999, ge=0, lt=1, description="second momentum of the optimiser")
     weight_decay: Number = Field(0.0, ge=0, description="weight decay (adamw, muon: decoupled; not on biases and "
                                                         "norms)")
-    schedule: Literal["step", "cosine"] = Field("step", description="step: lr_steps and lr_gamma; cosine: to 0 at "
-                                                                    "the end")
+    schedule: Literal["step", "cosine", "wsd"] = Field("step", description="step: lr_steps and lr_gamma; cosine: to 0 "
+                                                       "at the end; wsd: constant, then to 0 over decay_share")
     lr_steps: tuple[Whole, ...] = Field((20, 40, 45, 47), description="step: epochs after which the rate drops")
     lr_gamma: Number = Field(0.5, gt=0, le=1, description="step: factor of each drop")
+    decay_share: Number = Field(0.15, gt=0, le=1, description="wsd: share of the run, at its end, over which the rate "
+                                                              "falls to 0")
     warmup_epochs: Number = Field(0.0, ge=0, description="epochs over which the rate rises from 0")
     epoch: Whole = Field(50, ge=1, description="epochs of the run")
     max_steps: Whole | None = Field(None, ge=1, description="stop after so many optimiser steps")

@@ -19,7 +19,7 @@ import selftrain
 from option.load import OptionError, load_options
 from tests.utils import alike
 from tests.utils.toy import losses
-from utils.engine.checkpoint import CheckpointFolder
+from utils.engine.checkpoints import CheckpointFolder
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,8 +17,8 @@ from models import Fuser
 from models.defusion import DeFusionPP
 from models.weights import save_weights
 from option.load import OptionError
-from utils.engine.memory import memory_in_use
 from utils.errors import UserError
+from utils.memory import memory_in_use
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}

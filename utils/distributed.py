@@ -1,4 +1,4 @@
-"""Many processes, one training: what torchrun says, and the few collective calls that we need.
+"""Many processes, one training: what torchrun's environment says, and the few collective calls that we need.
 
 Every function does nothing (or the obvious thing) in a single process, so that callers need no second path.
 """
@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -111,6 +112,24 @@ def barrier() -> None:
     """Waits until every process is here."""
     if is_joined():
         dist.barrier()
+
+
+def wait_for_main(moment: str) -> None:
+    """Waits until the main process is here, for days if need be.
+
+    A barrier would do for short waits; NCCL and gloo end a run whose processes wait longer than ten and thirty
+    minutes. This asks the store that joined them instead.
+
+    Args:
+        moment: a name that is used once in a run.
+    """
+    if not is_joined():
+        return
+    store, key = dist.distributed_c10d._get_default_store(), f"main is here: {moment}"
+    if dist.get_rank() == 0:
+        store.set(key, "yes")
+    else:
+        store.wait([key], timedelta(days=30))
 
 
 def from_main(value: Any) -> Any:

@@ -11,8 +11,8 @@ import torch
 from benchmarks import progressive
 from data.photos import PhotoFolder
 from models.registry import MODELS
+from utils.engine.loop import Trainer
 from utils.engine.optimisation import Schedule
-from utils.engine.training import Trainer
 from utils.errors import UserError
 
 CPU = torch.device("cpu")

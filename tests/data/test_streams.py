@@ -4,7 +4,7 @@ import torch
 
 from data.loading import OrderedLoader
 from data.streams import PairedStreams
-from utils.engine.prefetch import batch_size, map_tensors
+from utils.engine.batches import batch_size, map_tensors
 
 
 class Numbers:

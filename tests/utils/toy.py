@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-import utils.engine.checkpoint
+import utils.engine.checkpoints
 from option.schema import Options
 from utils.cli import run
 from utils.distributed import choose_device, joined
-from utils.engine.training import Summary, Trainer
+from utils.engine.loop import Summary, Trainer
 from utils.logging import set_up_logging
 
 ITEMS, BATCH, WIDTH = 44, 8, 8  # the last batch of an epoch has 4
@@ -139,7 +139,7 @@ def _kill_in_write(at: int) -> None:
             os.truncate(path, Path(path).stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    utils.engine.checkpoint.torch.save = save
+    utils.engine.checkpoints.torch.save = save
 
 
 def _arm(task: ToyTask, fault: str, at: int) -> None:

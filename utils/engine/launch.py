@@ -1,31 +1,37 @@
 """From options to a finished run, the same for every training script."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from torch import nn
 
+from option.load import dump_options
 from option.schema import Options
-from utils.distributed import choose_device, joined
-from utils.engine.memory import keep_freed_memory
-from utils.engine.prefetch import Loader
-from utils.engine.runs import open_run
-from utils.engine.training import Summary, Trainer
+from utils.distributed import World, barrier, choose_device, joined
+from utils.engine.batches import Loader
+from utils.engine.loop import Summary, Trainer, Validation
 from utils.errors import UserError
-from utils.logging import log_start
-
-Validation = Callable[[int], dict[str, float]]
+from utils.files import archive_if_exists
+from utils.locks import FolderLock
+from utils.logging import log_start, set_up_logging
+from utils.memory import keep_freed_memory
 
 
 def train(options: Options, build_task: Callable[[Options], nn.Module], build_loader: Callable[..., Loader],
           build_validation: Callable[[Options, nn.Module, Path], Validation] | None = None) -> Summary:
-    """Trains what the options say, in this process or as one of those that torchrun started.
+    """Trains what the options describe, in this process or as one of those that torchrun started.
+
+    An existing run of the same name is moved aside only after everything was built and one batch went through the
+    losses, so that a mistaken start leaves it as it is.
 
     Args:
         options: of the whole run; ``dataset.train`` must be there.
         build_task: makes the task, see :class:`utils.engine.step.Task`.
         build_loader: makes the source of batches from the options and ``seed``, ``run_dir``, ``rank``, ``world``
-            and ``device``.
+            and ``device``. It may write to ``run_dir``, but not keep it: the folder may be renamed.
         build_validation: makes what is called every ``train.val_freq`` epochs from the options, the model and the
             run's folder; used if there is a ``dataset.val``.
 
@@ -36,19 +42,82 @@ def train(options: Options, build_task: Callable[[Options], nn.Module], build_lo
     device = choose_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
-    with joined(device) as world:
-        run_dir, resume = open_run(options, world)
+    with joined(device) as world, RunFolder(options, world) as run:
         log_start(options, device, world)
-        loader = build_loader(options, seed=options.train.manual_seed, run_dir=run_dir, rank=world.rank,
+        loader = build_loader(options, seed=options.train.manual_seed, run_dir=run.workplace, rank=world.rank,
                               world=world.size, device=device)
         task, validate = build_task(options), None
         if build_validation is not None and options.dataset.val is not None and world.main:
             try:
-                validate = build_validation(options, task.model, run_dir)
+                validate = build_validation(options, task.model, run.folder)
             except UserError as error:
                 raise UserError(f"{options.at('dataset.val')}: {error}; to train without validation: "
                                 "--set dataset.val=null") from error
-        trainer = Trainer(task, loader, options=options, run_dir=run_dir, device=device, validate=validate)
-        if resume:
-            trainer.resume(resume)
+        trainer = Trainer(task, loader, options=options, run_dir=run.folder, device=device, validate=validate,
+                          on_signal=run.lock.release)
+        if run.resume:
+            trainer.resume(run.resume, restarted=world.restarts > 0)
+        elif run.replaces_another:
+            trainer.rehearse()
+        run.open()
         return trainer.fit()
+
+
+class RunFolder:
+    """The folder of a run: locked at once, and left as it is until :meth:`open`.
+
+    A start that does not resume works beside it until then, and moves a folder of the same name aside. A restart by
+    torchrun, after one of the processes was lost, always continues from the newest checkpoint.
+
+    Args:
+        options: ``name``, ``path.experiments_root`` and ``path.resume_state`` are read.
+        world: the process group must be joined.
+
+    Attributes:
+        folder: of the run.
+        lock: on the folder; held by the main process.
+        resume: what to hand to ``Trainer.resume``; None: begin anew.
+        workplace: where files of the start are written: ``folder`` when resuming, else a folder beside it.
+        replaces_another: True if :meth:`open` will move a run aside.
+    """
+
+    def __init__(self, options: Options, world: World) -> None:
+        self._options, self._world = options, world
+        self.folder = Path(options.path.experiments_root) / options.name
+        self.lock = FolderLock(self.folder)
+        self.resume = "latest" if world.restarts else options.path.resume_state
+        self.workplace = self.folder if self.resume else self.folder.with_name(f".{self.folder.name}.starting")
+        self.replaces_another = self.resume is None and self.folder.is_dir()
+
+    def __enter__(self) -> "RunFolder":
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder} is a file, a folder of that name is needed; move the file away")
+        if self._world.main:
+            self.lock.acquire()
+            if self.workplace != self.folder:
+                shutil.rmtree(self.workplace, ignore_errors=True)  # of a start that was killed
+        barrier()
+        set_up_logging(self.workplace, self._world)
+        return self
+
+    def open(self) -> None:
+        """Makes the folder this run's, once everything else of the start is known to be good."""
+        if self._world.main and self.workplace != self.folder:
+            archive_if_exists(self.folder)
+            self.folder.mkdir(exist_ok=True)
+            set_up_logging(world=self._world)  # closes train.log: Windows moves no open file
+            for path in self.workplace.iterdir():
+                os.replace(path, self.folder / path.name)
+            self.workplace.rmdir()
+        barrier()
+        set_up_logging(self.folder, self._world)
+        if self._world.main:
+            dump_options(self._options, self.folder / "options.yaml")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._world.main:
+            if self.workplace != self.folder and self.workplace.exists():
+                set_up_logging(world=self._world)
+                shutil.rmtree(self.workplace, ignore_errors=True)
+            self.lock.release()

@@ -1,25 +1,23 @@
-"""Optimiser, learning rate, moving average and the guard against non-finite numbers."""
+"""Optimiser, learning rate and moving average."""
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.optim import Muon
-from torch import Tensor, nn
+from timm.optim import Muon, muon
+from timm.utils import ModelEmaV3
+from torch import nn
 
 from option.schema import TrainOptions
-from utils.errors import UserError
-
-
-class TrainingStopped(UserError):
-    """A run that cannot go on: says why, at which epoch and step, and where the last good checkpoint is."""
+from utils.precision import device_gains
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, lr: float) -> torch.optim.Optimizer:
     """Adam or AdamW in its fused form, or Muon. Biases, norms and other vectors get no weight decay.
 
-    Muon (Jordan 2024) turns the momentum of every matrix into the nearest orthogonal one before it is applied, which
+    Muon (Jordan 2024) replaces the momentum of every matrix by the nearest orthogonal one before it is applied, which
     learns more from a step than Adam does; vectors get AdamW. Its steps are scaled to the size that AdamW's have (Liu
     et al. 2025, arXiv 2502.16982), so that rates carry over.
 
@@ -36,43 +34,64 @@ def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, l
     ]
     betas = (options.beta1, options.beta2)
     if options.optimizer == "muon":
-        return Muon(groups, lr=lr, betas=betas, nesterov=True, adjust_lr_fn="match_rms_adamw")
+        bf16 = all(device_gains(device) for device in {value.device for value in trained})
+        return (Muon if bf16 else Float32Muon)(groups, lr=lr, betas=betas, nesterov=True,
+                                               adjust_lr_fn="match_rms_adamw")
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     fused = all(value.device.type in ("cpu", "cuda") for value in trained)
     return kind(groups, lr=lr, betas=betas, fused=fused)
 
 
-class Schedule:
-    """The learning rate at a moment of the run.
+class Float32Muon(Muon):
+    """timm's Muon with its Newton-Schulz iteration in float32, for devices without bf16 arithmetic.
 
-    ``step``: times ``lr_gamma`` from each epoch of ``lr_steps`` on. ``cosine``: down to 0 at the end. Both rise
-    from 0 during ``warmup_epochs``.
+    timm's function has a ``dtype`` that its optimiser does not pass on, so it is bound for the length of a step.
+    """
+
+    def step(self, closure: Any = None) -> Any:
+        """One step; see :class:`timm.optim.Muon`."""
+        in_bf16 = muon.zeropower_via_newtonschulz
+        muon.zeropower_via_newtonschulz = functools.partial(in_bf16, dtype=torch.float32)
+        try:
+            return super().step(closure)
+        finally:
+            muon.zeropower_via_newtonschulz = in_bf16
+
+
+class Schedule:
+    """The learning rate at a moment of the run; it rises from 0 during ``warmup_epochs``.
+
+    ``step``: times ``lr_gamma`` from each epoch of ``lr_steps`` on. ``cosine``: down to 0 at the end. ``wsd``
+    (warm-up, stable, decay; Hu et al. 2024, arXiv 2404.06395): constant, then linearly to 0 over the last
+    ``decay_share`` of the run. The rate depends on progress and options alone, so a run may be resumed with another
+    length or schedule at any point.
 
     Args:
         optimizer: whose rate is set.
         options: ``schedule`` and what belongs to it.
-        lr: the rate at the start.
+        lr: the rate after the warm-up.
         epochs: length of the run; with ``max_steps`` this may be a fraction.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, options: TrainOptions, lr: float, epochs: float) -> None:
-        self._optimizer = optimizer
-        self._options = options
-        self._lr = lr
-        self._epochs = epochs
+        self._optimizer, self._options, self._lr = optimizer, options, lr
+        self.epochs = epochs
 
     def factor(self, progress: float) -> float:
-        """Factor on the starting rate.
+        """Factor on the rate.
 
         Args:
             progress: epochs done, with the fraction of the current one.
         """
-        warmup = self._options.warmup_epochs
+        options, warmup = self._options, self._options.warmup_epochs
         if progress < warmup:
             return progress / warmup
-        if self._options.schedule == "step":
-            return self._options.lr_gamma ** sum(progress >= epoch for epoch in self._options.lr_steps)
-        done = min(1.0, (progress - warmup) / max(self._epochs - warmup, 1e-9))
+        if options.schedule == "step":
+            return options.lr_gamma ** sum(progress >= epoch for epoch in options.lr_steps)
+        if options.schedule == "wsd":
+            left = (self.epochs - progress) / max(options.decay_share * self.epochs, 1e-9)
+            return min(1.0, max(0.0, left))
+        done = min(1.0, (progress - warmup) / max(self.epochs - warmup, 1e-9))
         return 0.5 * (1 + math.cos(math.pi * done))
 
     def set(self, progress: float) -> float:
@@ -83,86 +102,18 @@ class Schedule:
         return rate
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint's ``schedulers``; the rate follows from options and progress alone."""
-        return {"kind": self._options.schedule, "lr": self._lr, "epochs": self._epochs}
+        """For the checkpoint's ``schedulers``; nothing of it is needed to resume."""
+        return {"kind": self._options.schedule, "lr": self._lr, "epochs": self.epochs}
 
 
-class MovingAverage:
-    """Exponential moving average of the trained weights.
+def build_average(model: nn.Module, decay: float) -> ModelEmaV3 | None:
+    """An exponential moving average of the weights; None for a decay of 0.
 
-    Args:
-        parameters: the trained parameters.
-        decay: share of the old average at each step; early steps use less, (1 + n) / (10 + n).
-    """
-
-    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
-        self._parameters = parameters
-        self._decay = decay
-        self._steps = 0
-        self.swapped = False
-        self.average = [value.detach().clone() for value in parameters]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Takes the weights after a step in."""
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        torch._foreach_lerp_(self.average, [value.detach() for value in self._parameters], 1 - decay)
-
-    def swap(self) -> None:
-        """Exchanges weights and average: before a validation, and back after it."""
-        for value, average in zip(self._parameters, self.average):
-            value.data, average.data = average.data, value.data
-        self.swapped = not self.swapped
-
-    def state_dict(self) -> dict[str, Any]:
-        """The average, in the order of the parameters."""
-        return {"steps": self._steps, "average": list(self.average)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts a saved average back."""
-        self._steps = state["steps"]
-        for own, saved in zip(self.average, state["average"], strict=True):
-            own.copy_(saved)
-
-
-class FiniteGuard:
-    """Notices the first step with a non-finite loss term or gradient norm, on the device.
-
-    From that step on the fused optimiser leaves the weights as they were (its ``found_inf``, made for gradient
-    scaling), without the device having to report to the processor; :meth:`check` does that, at log lines and
-    before anything is saved. So the weights in memory are always those of the last good step.
+    After step n it is updated with the decay (n - 1) / (n + 8) as long as that is smaller, so that the random start
+    is forgotten early. ``update`` must be told n.
 
     Args:
-        device: of the losses.
-        immediate: check at every step instead; costs nothing on a CPU.
+        model: the network, on its device, not compiled.
+        decay: share of the old average at each step.
     """
-
-    def __init__(self, device: torch.device, *, immediate: bool) -> None:
-        self.immediate = immediate
-        self._step = torch.full((), -1, dtype=torch.int64, device=device)
-        self._terms: Tensor | None = None
-        self.found = torch.zeros((), device=device)
-
-    def look(self, step: int, terms: Tensor, norm: Tensor) -> None:
-        """Looks at one step's numbers before its update.
-
-        Args:
-            step: number of the step.
-            terms: (K,) loss terms.
-            norm: () norm of the whole gradient.
-        """
-        bad = ~(torch.isfinite(terms).all() & torch.isfinite(norm))
-        first = bad & (self._step < 0)
-        self._step = torch.where(first, step, self._step)
-        self._terms = terms if self._terms is None else torch.where(first | (self._step < 0), terms, self._terms)
-        self.found = torch.maximum(self.found, bad.to(self.found.dtype))
-
-    def check(self, names: list[str]) -> tuple[int, str] | None:
-        """The first bad step and what was wrong in it; None when all was well. Waits for the device."""
-        step = int(self._step)
-        if step < 0 or self._terms is None:
-            return None
-        wrong = [f"{name} = {value}" for name, value in zip(names, self._terms.tolist())
-                 if not math.isfinite(value)]
-        return step, "loss term " + ", ".join(wrong) if wrong else "gradient norm (all loss terms are finite)"
+    return ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0) if decay else None

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import itertools
 import logging
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -14,20 +15,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from option.schema import TrainOptions
 from utils.distributed import current_world, is_joined, sum_over_processes
-from utils.engine.optimisation import FiniteGuard, TrainingStopped
-from utils.engine.precision import autocast, autocast_dtype
-from utils.engine.prefetch import Loaded
-from utils.engine.snapshot import Progress, Snapshot
-from utils.engine.timing import Stopwatch
+from utils.engine.batches import Loaded
+from utils.engine.randomness import Randomness
+from utils.engine.record import Stopwatch
+from utils.engine.state import TOTAL, Progress, State
+from utils.errors import UserError
+from utils.precision import autocast, autocast_dtype
 
 log = logging.getLogger(__name__)
 
-TOTAL = "total_loss"
 _COMPILER = ("torch._dynamo", "torch._inductor")
 
 
 class Task(Protocol):
-    """What is trained: an ``nn.Module`` whose forward gives the losses of a batch.
+    """What is trained: an ``nn.Module`` whose forward returns the losses of a batch.
 
     Attributes:
         model: the network; its ``state_dict`` is what checkpoints hold.
@@ -45,13 +46,17 @@ class Task(Protocol):
         """The parameters that get a gradient in every step. All others have ``requires_grad`` False."""
 
 
+class TrainingStopped(UserError):
+    """A run that cannot continue: says why, at which epoch and step, and where the last good checkpoint is."""
+
+
 class Stepper:
     """Makes the steps of a run.
 
     Args:
         task: an ``nn.Module`` that is a :class:`Task`, on the device.
-        parts: optimiser, schedule, randomness and moving average.
-        options: ``accumulate``, ``amp``, ``compile`` and ``max_grad_norm`` are read.
+        state: model, optimiser and moving average.
+        options: ``accumulate``, ``amp``, ``compile``, ``manual_seed`` and ``max_grad_norm`` are read.
         device: where the task is.
 
     Attributes:
@@ -59,21 +64,23 @@ class Stepper:
             the signal thread copies them at any moment.
         updating: True inside of that change.
         names: the loss terms' names, known after the first step.
+        randomness: the generators that all draws come from.
         watch: seconds by phase.
     """
 
-    def __init__(self, task: nn.Module, parts: Snapshot, options: TrainOptions, device: torch.device) -> None:
-        self._parts, self._options, self._device = parts, options, device
+    def __init__(self, task: nn.Module, state: State, options: TrainOptions, device: torch.device) -> None:
+        self._state, self._options, self._device = state, options, device
         self._parameters = list(task.trainable())
         self._dtype = autocast_dtype(options.amp, device)
         # Asking a CPU tensor at every step costs nothing, asking a GPU makes it wait; only fused optimisers can skip.
-        skips = getattr(parts.optimizer, "_step_supports_amp_scaling", False)
+        skips = getattr(state.optimizer, "_step_supports_amp_scaling", False)
         self._guard = FiniteGuard(device, immediate=device.type != "cuda" or not skips)
         self._module = self._wrapped(task)
         self._done: torch.cuda.Event | None = None
         self.lock = threading.RLock()
         self.updating = False
         self.names: list[str] = []
+        self.randomness = Randomness(options.manual_seed, device, current_world().rank)
         self.watch = Stopwatch(device)
 
     def _wrapped(self, task: nn.Module) -> nn.Module:
@@ -104,8 +111,8 @@ class Stepper:
         Raises:
             TrainingStopped: non-finite numbers (on a CPU; on a GPU :meth:`stop_if_bad` tells later).
         """
-        local = sum(loaded.size for loaded in group)
-        share = self._sample_share(local)
+        images = sum(loaded.size for loaded in group)
+        share = self._sample_share(images)
         try:
             terms = self._gradients(group, share, progress.step)
         except Exception as error:
@@ -114,29 +121,32 @@ class Stepper:
             log.warning("train.compile: the network cannot be compiled here (%s); it runs as it is", _first_line(error))
             torch.compiler.set_stance("force_eager")
             terms = self._gradients(group, share, progress.step)  # with the same draws: each step seeds anew
-        self._update(terms, group[-1].state, local * current_world().size, progress)
+        self._update(terms, group[-1].state, images * current_world().size, progress)
         self.watch.lap("optimiser")
 
     def _gradients(self, group: list[Loaded], share: Tensor | float, step: int) -> Tensor:
-        """Forward and backward passes of a group; the loss terms' means over its samples, (K,)."""
-        self._parts.optimizer.zero_grad(set_to_none=True)
-        local = sum(loaded.size for loaded in group)
+        """Forward and backward passes of a group.
+
+        Returns:
+            (K,) loss terms; their mean over the processes is the mean over all samples.
+        """
+        self._state.optimizer.zero_grad(set_to_none=True)
         terms: Tensor | float = 0.0
         for micro, loaded in enumerate(group):
-            self._parts.randomness.begin_step(step, micro)
+            self.randomness.begin_step(step, micro)
             with self._without_exchange(micro < len(group) - 1):
                 with self.autocast():
-                    losses = self._module(loaded.batch, self._parts.randomness.generators)
+                    losses = self._module(loaded.batch, self.randomness.generators)
                 self.watch.lap("forward")
                 (losses[TOTAL] * (loaded.size * share)).backward()
                 self.watch.lap("backward")
             self.names = list(losses)
-            terms += torch.stack([value.detach().float() for value in losses.values()]) * (loaded.size / local)
+            terms += torch.stack([value.detach().float() for value in losses.values()]) * (loaded.size * share)
         return terms
 
     def _sample_share(self, local: int) -> Tensor | float:
-        """Weight of one sample. DDP averages over processes: so the gradient is the mean over all samples, however
-        uneven the batches are."""
+        """Weight of one sample. DDP averages over processes, so with these weights gradients and loss terms are means
+        over all samples, however uneven the batches are."""
         if not is_joined():
             return 1 / local
         everywhere = sum_over_processes(torch.tensor(float(local), device=self._device))
@@ -150,7 +160,7 @@ class Stepper:
 
     def _update(self, terms: Tensor, position: dict[str, Any], images: int, progress: Progress) -> None:
         """Clips, checks and applies the gradients, and moves all counters, as one."""
-        optimizer, average = self._parts.optimizer, self._parts.average
+        optimizer, average = self._state.optimizer, self._state.average
         trained = [value for value in self._parameters if value.grad is not None]
         norm = torch.nn.utils.get_total_norm([value.grad for value in trained]).detach().float()
         if self._options.max_grad_norm:
@@ -165,7 +175,7 @@ class Stepper:
             self.updating = True
             optimizer.step()
             if average:
-                average.update()
+                average.update(self._state.model, progress.step + 1)
             progress.advance(images, position, numbers)
             if self._device.type == "cuda":
                 self._done = torch.cuda.Event()
@@ -187,7 +197,7 @@ class Stepper:
             yield
 
     def stop_if_bad(self, progress: Progress) -> None:
-        """Ends the run when any number of a step so far was not finite. Waits for the device.
+        """Ends the run if any number of a step so far was not finite. Waits for the device.
 
         Raises:
             TrainingStopped: names the loss term, epoch and step.
@@ -196,7 +206,49 @@ class Stepper:
         if fault is not None:
             step, what = fault
             raise TrainingStopped(f"non-finite {what} at epoch {progress.epoch + 1}, step {step}; this step was not "
-                                  "applied; go on with a smaller train.lr or train.max_grad_norm, or train.amp=off")
+                                  "applied; resume with a smaller train.lr or train.max_grad_norm, or train.amp=off")
+
+
+class FiniteGuard:
+    """Finds the first step with a non-finite loss term or gradient norm, on the device.
+
+    From that step on the fused optimiser leaves the weights as they were (its ``found_inf``, made for gradient
+    scaling), without the device having to report to the processor; :meth:`check` does that, at log lines and
+    before anything is saved. So the weights in memory are always those of the last good step.
+
+    Args:
+        device: of the losses.
+        immediate: check at every step instead; costs nothing on a CPU.
+    """
+
+    def __init__(self, device: torch.device, *, immediate: bool) -> None:
+        self.immediate = immediate
+        self._step = torch.full((), -1, dtype=torch.int64, device=device)
+        self._terms: Tensor | None = None
+        self.found = torch.zeros((), device=device)
+
+    def look(self, step: int, terms: Tensor, norm: Tensor) -> None:
+        """Looks at one step's numbers before its update.
+
+        Args:
+            step: number of the step.
+            terms: (K,) loss terms.
+            norm: () norm of the whole gradient.
+        """
+        bad = ~(torch.isfinite(terms).all() & torch.isfinite(norm))
+        first = bad & (self._step < 0)
+        self._step = torch.where(first, step, self._step)
+        self._terms = terms if self._terms is None else torch.where(first | (self._step < 0), terms, self._terms)
+        self.found = torch.maximum(self.found, bad.to(self.found.dtype))
+
+    def check(self, names: list[str]) -> tuple[int, str] | None:
+        """The first bad step and what was wrong in it; None when all was well. Waits for the device."""
+        step = int(self._step)
+        if step < 0 or self._terms is None:
+            return None
+        wrong = [f"{name} = {value}" for name, value in zip(names, self._terms.tolist())
+                 if not math.isfinite(value)]
+        return step, "loss term " + ", ".join(wrong) if wrong else "gradient norm (all loss terms are finite)"
 
 
 def _first_line(error: Exception) -> str:

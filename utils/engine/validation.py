@@ -42,15 +42,19 @@ class PairValidation(Generic[Paths]):
 
     Args:
         pairs: what ``show`` takes, such as the paths of a pair.
-        show: fuses one pair with the weights of the moment.
+        show: fuses one pair with a network.
         folder: of the contact sheets, ``step-00001234.png``.
     """
 
-    def __init__(self, pairs: Sequence[Paths], show: Callable[[Paths], Shown], folder: Path) -> None:
+    def __init__(self, pairs: Sequence[Paths], show: Callable[[Paths, nn.Module], Shown], folder: Path) -> None:
         self._pairs, self._show, self._folder = pairs, show, folder
 
-    def __call__(self, step: int) -> dict[str, float]:
+    def __call__(self, step: int, model: nn.Module) -> dict[str, float]:
         """Mean of each score over the pairs where it is defined.
+
+        Args:
+            step: number of the contact sheet.
+            model: the network, with the weights of the moment.
 
         Raises:
             UserError: no pair could be fused, or the disk is full.
@@ -59,7 +63,7 @@ class PairValidation(Generic[Paths]):
         scores: list[dict[str, float]] = []
         for paths in self._pairs:
             try:
-                shown = self._show(paths)
+                shown = self._show(paths, model)
             except UserError as error:
                 log.warning("validation leaves a pair out: %s", error)
                 continue
@@ -73,7 +77,7 @@ class PairValidation(Generic[Paths]):
 
 def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser: Callable[..., Any],
                     score: Callable[..., dict[str, float]]) -> Callable[[Options, nn.Module, Path], PairValidation]:
-    """How a training script validates on the pairs of ``dataset.val``; it brings the rooms together.
+    """How a training script validates on the pairs of ``dataset.val``; it connects the rooms.
 
     Args:
         find: ``utils.pictures.pairs.find_pairs``.
@@ -89,9 +93,9 @@ def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser
         found = find(val, options.name)
         for problem in found.problems:
             log.warning("validation: %s", problem)
-        fuse = fuser(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
 
-        def show(paths: Any) -> Shown:
+        def show(paths: Any, model: nn.Module) -> Shown:
+            fuse = fuser(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
             pair = load(paths, val.ir_range, found.task)
             first, second = pair.first.pixels, pair.second.pixels
             result = fuse(pair.first, pair.second, task=found.task)

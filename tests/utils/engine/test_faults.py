@@ -64,7 +64,7 @@ def test_a_signal_in_a_long_step_saves_and_leaves_within_seconds(tmp_path, whole
     assert time.monotonic() - began < 10
     assert process.returncode == code, output
     assert f"{number.name} received: saving, then leaving" in output
-    assert "step 8 is in" in output and "step-00000008.pt; go on with --set path.resume_state=latest" in output
+    assert "step 8 is in" in output and "step-00000008.pt; resume with --set path.resume_state=latest" in output
     train_toy(tmp_path, resume="latest")
     assert losses(tmp_path) == whole
 

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from utils.engine.memory import keep_freed_memory
+from utils.memory import keep_freed_memory
 
 SCRIPT = """
 import resource, sys
 import numpy as np
-from utils.engine.memory import keep_freed_memory
+from utils.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 for _ in range(2):

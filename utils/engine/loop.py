@@ -10,6 +10,7 @@ Checkpoints are always of the end of a step, though they may be written in the m
 
 import contextlib
 import dataclasses
+import glob
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -20,26 +21,24 @@ import torch
 from torch import nn
 
 from option.schema import Options
-from utils.distributed import current_world, from_main
-from utils.engine.checkpoint import CheckpointFolder
-from utils.engine.interrupts import Interrupts
-from utils.engine.optimisation import MovingAverage, Schedule, TrainingStopped, build_optimizer
-from utils.engine.prefetch import Loader, load_ahead, map_tensors
-from utils.engine.randomness import Randomness
-from utils.engine.reporting import Reporter
-from utils.engine.saving import Saver
-from utils.engine.snapshot import Progress, Snapshot
-from utils.engine.step import Stepper
-from utils.engine.timing import describe_split
-from utils.engine.tracking import Record
+from utils.distributed import current_world, from_main, wait_for_main
+from utils.engine.batches import Loader, load_ahead, map_tensors
+from utils.engine.checkpoints import CheckpointFolder, Saver
+from utils.engine.optimisation import Schedule, build_average, build_optimizer
+from utils.engine.record import Record, describe_split
+from utils.engine.state import Progress, State
+from utils.engine.step import Stepper, TrainingStopped
 from utils.errors import UserError
+from utils.interrupts import Interrupts
 
 log = logging.getLogger(__name__)
+
+Validation = Callable[[int, nn.Module], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a finished run was.
+    """The outcome of a finished run.
 
     Attributes:
         steps, images: done in all, earlier starts included.
@@ -67,71 +66,101 @@ class Trainer:
         options: sections ``train`` and ``logger`` and ``use_tb_logger`` are read; all are kept in checkpoints.
         run_dir: folder of the run.
         device: where the training runs.
-        validate: called with the step by the main process, the model in eval mode and with averaged weights if
-            there are any; gives numbers to log.
+        validate: called by the main process with the step and the network, in eval mode and with averaged weights if
+            there are any; returns numbers to log.
+        on_signal: called last when a signal ends the process, for what an exit would otherwise have cleaned up.
 
     Raises:
         UserError: the loader has no batch.
     """
 
     def __init__(self, task: nn.Module, loader: Loader, *, options: Options, run_dir: Path, device: torch.device,
-                 validate: Callable[[int], dict[str, float]] | None = None) -> None:
+                 validate: Validation | None = None, on_signal: Callable[[], None] = lambda: None) -> None:
         if len(loader) == 0:
             raise UserError("the training set gives no batch; each process needs dataset.train.batch_size pictures")
-        self._options, self._loader, self._validate = options, loader, validate
+        self._options, self._loader, self._validate, self._on_signal = options, loader, validate, on_signal
         self._run_dir, self._device, self._world = run_dir, device, current_world()
         self._task = task.to(device).train()
-        train = options.train
-        self._steps_per_epoch = math.ceil(len(loader) / train.accumulate)
-        self._total = min(train.epoch * self._steps_per_epoch, train.max_steps or math.inf)
-        self._parts = self._build_parts()
-        self._stepper = Stepper(task, self._parts, train, device)
+        self._progress = Progress(steps_per_epoch=math.ceil(len(loader) / options.train.accumulate))
+        self._state = self._build_state()
+        self._plan_length()
+        self._stepper = Stepper(task, self._state, options.train, device)
         self._folder = CheckpointFolder(run_dir / "checkpoints", options.logger.keep_checkpoints)
-        self._progress = Progress()
         self._resumed = False
         self._losses: dict[str, float] = {}
         self._sample: Any = None
 
-    def _build_parts(self) -> Snapshot:
+    def _build_state(self) -> State:
         train, data = self._options.train, self._options.dataset.train
         batch = data.batch_size if data else 1
         lr = train.learning_rate(batch * train.accumulate * self._world.size)
-        parameters = list(self._task.trainable())
-        optimizer = build_optimizer(parameters, train, lr)
-        return Snapshot(
+        optimizer = build_optimizer(self._task.trainable(), train, lr)
+        return State(
             options=self._options, model=self._task.model, optimizer=optimizer,
-            schedule=Schedule(optimizer, train, lr, self._total / self._steps_per_epoch),
-            randomness=Randomness(train.manual_seed, self._device, self._world.rank),
-            average=MovingAverage(parameters, train.ema) if train.ema else None,
+            schedule=Schedule(optimizer, train, lr, train.epoch), average=build_average(self._task.model, train.ema),
             frozen=tuple(getattr(self._task, "frozen_prefixes", ())))
+
+    def _plan_length(self) -> None:
+        """Sets the number of the last step and the schedule's length, in steps of the present size."""
+        train, progress = self._options.train, self._progress
+        done = progress.epoch * progress.steps_per_epoch + progress.step_in_epoch
+        length = train.epoch * progress.steps_per_epoch
+        if train.max_steps:
+            length = min(length, train.max_steps - progress.step + done)
+        self._total = progress.step + length - done
+        self._state.schedule.epochs = length / progress.steps_per_epoch
 
     @property
     def step(self) -> int:
         """Optimiser steps done."""
         return self._progress.step
 
-    def resume(self, which: str) -> bool:
-        """Goes on from a checkpoint.
+    def rehearse(self) -> None:
+        """Computes the losses of one batch, so that a mistake shows before the run starts. Changes nothing.
+
+        Raises:
+            UserError: as in training.
+        """
+        position = self._loader.state_dict()
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"), self._stepper.autocast():
+            for loaded in load_ahead(self._loader, self._device):
+                self._task(loaded.batch, self._stepper.randomness.generators)
+                break
+        self._loader.load_state_dict(position)
+
+    def resume(self, which: str, *, restarted: bool = False) -> bool:
+        """Continues from a checkpoint.
 
         Args:
             which: ``latest`` (of this run's folder) or a file.
+            restarted: after a failure, by torchrun and not by the user.
 
         Returns:
-            False when ``latest`` was asked for and nothing was saved yet.
+            False if ``latest`` was asked for and nothing was saved yet.
 
         Raises:
-            UserError: no checkpoint can be read, or it is of another network.
+            UserError: no checkpoint can be read, it is of another network, or ``latest`` finds none here while a run
+                of this name that was moved aside has one.
         """
-        # One process reads and tells the others: no two can disagree on which file is the latest.
+        # One process reads and sends it to the others: no two can disagree on which file is the latest.
         found = from_main(self._folder.load(which) if self._world.main else None)
         if found is None:
+            archived = None if restarted else _archived_checkpoint(self._run_dir)
+            if archived:
+                raise UserError(f"path.resume_state: no checkpoint in {self._folder.folder}, but a run of this name "
+                                f"that was moved aside has {archived}; give path.resume_state that file, or leave it "
+                                "out to start anew")
             log.warning("no checkpoint in %s yet: starting anew", self._folder.folder)
             return False
         state, path = found
-        self._progress = self._parts.restore(state, path, randomness=self._world.main)
+        steps_per_epoch = self._progress.steps_per_epoch
+        self._progress = self._state.restore(state, path)
+        self._progress.use_steps_per_epoch(steps_per_epoch)
+        self._plan_length()
         self._loader.load_state_dict(self._progress.position)
         self._resumed = True
-        log.info("resumed from %s: epoch %d, step %d", path, self._progress.epoch + 1, self.step)
+        log.info("resumed from %s: epoch %d, step %d, %d images", path, self._progress.epoch + 1, self.step,
+                 self._progress.images)
         return True
 
     def fit(self) -> Summary:
@@ -154,16 +183,18 @@ class Trainer:
         return self._summary()
 
     def _begin(self) -> None:
-        self._saver = Saver(self._folder, self._parts, self._stepper, self._progress,
+        self._saver = Saver(self._folder, self._state, self._stepper, self._progress,
                             self._options.logger.save_checkpoint_minutes)
-        self._record = Record(self._run_dir, step=self.step, total=int(self._total), active=self._world.main,
+        self._record = Record(self._run_dir, self._progress, total=self._total, device=self._device,
                               tensorboard=self._options.use_tb_logger)
-        self._reporter = Reporter(self._record, self._device, self._progress, int(self._total))
         if not self._resumed:
             self._go_to_epoch(0)
 
+    def _out_of_steps(self) -> bool:
+        return self.step >= (self._options.train.max_steps or math.inf)
+
     def _over(self) -> bool:
-        return self.step >= self._total or self._progress.epoch >= self._options.train.epoch
+        return self._out_of_steps() or self._progress.epoch >= self._options.train.epoch
 
     def _go_to_epoch(self, epoch: int) -> None:
         with self._stepper.lock:
@@ -173,12 +204,11 @@ class Trainer:
     def _run_epoch(self) -> None:
         progress, stepper = self._progress, self._stepper
         at_start = progress.step_in_epoch == 0
-        self._parts.randomness.begin_epoch(progress.epoch)
         batches = load_ahead(self._loader, self._device)
         stepper.watch.restart()
-        while self.step < self._total and (group := stepper.next_group(batches)):
+        while not self._out_of_steps() and (group := stepper.next_group(batches)):
             stepper.watch.lap("data")
-            self._parts.schedule.set(progress.epoch + progress.step_in_epoch / self._steps_per_epoch)
+            self._state.schedule.set(progress.epochs)
             stepper.do_step(group, progress)
             self._sample = group[-1].batch
             self._after_step()
@@ -187,26 +217,29 @@ class Trainer:
             raise UserError(f"epoch {progress.epoch + 1} gave no batch although {len(self._loader)} were promised; see "
                             "the data set's warnings above")
         # max_steps may end the run in the middle of an epoch.
-        finished = self.step < self._total or progress.step_in_epoch >= self._steps_per_epoch
+        finished = not self._out_of_steps() or progress.step_in_epoch >= progress.steps_per_epoch
+        if self._out_of_steps() or progress.epoch + 1 >= self._options.train.epoch:
+            self._report()
         if finished:
             self._go_to_epoch(progress.epoch + 1)
         self._after_epoch(finished)
 
     def _after_step(self) -> None:
-        if self.step % self._options.logger.print_freq == 0 or self.step == self._total:
+        self._record.advance()
+        if self.step % self._options.logger.print_freq == 0:
             self._report()
-        else:
-            self._record.advance()
         self._saver.save_when_due()
         self._stepper.watch.restart()
 
     def _report(self) -> None:
         """A log line; also the moment when a GPU is asked whether all numbers were finite."""
+        if not self._progress.summed:
+            return
         self._stepper.stop_if_bad(self._progress)
         with self._stepper.lock:
             sums, summed = self._progress.take_sums()
-        self._losses = self._reporter.report(self._stepper.names, sums / summed, self._progress,
-                                             self._parts.optimizer.param_groups[0]["lr"])
+        self._losses = self._record.line(self._stepper.names, sums / summed, self._progress,
+                                         self._state.optimizer.param_groups[0]["lr"])
 
     def _after_epoch(self, finished: bool) -> None:
         epoch, over = self._progress.epoch, self._over()
@@ -217,7 +250,8 @@ class Trainer:
             log.info("time: %s", describe_split(self._stepper.watch.seconds()))
             if self._world.main:
                 self._look()
-        self._reporter.restart_clock(self._progress)
+            wait_for_main(f"validated step {self.step}")
+        self._record.restart_clock(self._progress)
 
     def _look(self) -> None:
         """Pictures and validation."""
@@ -225,12 +259,12 @@ class Trainer:
             if self._sample is not None:
                 sample = map_tensors(self._sample, lambda tensor: tensor[:4])
                 with torch.no_grad(), self._stepper.autocast():
-                    pictures = self._task.pictures(sample, self._parts.randomness.generators)
+                    pictures = self._task.pictures(sample, self._stepper.randomness.generators)
                 self._record.pictures(self.step, pictures)
             if self._validate is None:
                 return
             try:
-                values = self._validate(self.step)
+                values = self._validate(self.step, self._task.model)
             except (UserError, OSError) as error:
                 log.error("validation failed: %s; training goes on", error)
                 return
@@ -240,25 +274,31 @@ class Trainer:
     @contextlib.contextmanager
     def _for_inference(self) -> Iterator[None]:
         """Eval mode, with the averaged weights if there are any."""
-        self._swap_average()
+        if self._state.average:
+            self._task.model = self._state.average.module
         self._task.eval()
         try:
             yield
         finally:
+            self._task.model = self._state.model
             self._task.train()
-            self._swap_average()
-
-    def _swap_average(self) -> None:
-        if self._parts.average:
-            with self._stepper.lock:
-                self._parts.average.swap()
 
     def _leave(self) -> None:
-        self._saver.save_and_tell()
-        self._record.flush()
+        try:
+            self._saver.save_and_tell()
+            self._record.flush()
+        finally:
+            self._on_signal()
 
     def _summary(self) -> Summary:
         seconds, split = self._saver.seconds, self._stepper.watch.seconds()
         log.info("done: %d steps, %d images in %.0f s; %s", self.step, self._progress.images, seconds,
                  describe_split(split))
         return Summary(self.step, self._progress.images, seconds, split, self._losses, self._folder.newest())
+
+
+def _archived_checkpoint(run_dir: Path) -> Path | None:
+    """The newest checkpoint of the runs of this name that were moved aside; None if there is none."""
+    runs = run_dir.parent.glob(f"{glob.escape(run_dir.name)}_archived_*")
+    newest = (CheckpointFolder(run / "checkpoints").newest() for run in sorted(runs, reverse=True))
+    return next(filter(None, newest), None)

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from utils.engine.checkpoint import BrokenCheckpoint, CheckpointFolder, read_checkpoint
+from utils.engine.checkpoints import BrokenCheckpoint, CheckpointFolder, read_checkpoint
 from utils.errors import MissingFileError, UserError
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: save, say where, leave. At once, not at the end of the step."""
+"""SIGTERM, SIGHUP and Ctrl-C during a training: save, say where, leave. At once, not at the end of the step."""
 
 import logging
 import multiprocessing
@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 _END = b"\0"
 _active: "Interrupts | None" = None
 
@@ -20,14 +20,14 @@ class Interrupts:
     """Calls ``save`` from a thread of its own when the process is asked to stop, then leaves the process.
 
     Python runs signal handlers in the main thread and only between two of its instructions: a backward pass of
-    many seconds, or a collective call whose peer is gone, would hold them up. The C part of the handler however
-    writes the signal's number to a socket at once; a thread waits at its other end.
+    many seconds, or a collective call whose peer is gone, would delay them. The C part of the handler however
+    writes the signal's number to a socket at once; a thread reads the other end.
 
     Args:
         save: stores what must not be lost. It runs beside the main thread, which may be in the middle of a step.
 
-    The process ends with 128 + the signal's number: 143 for SIGTERM, 130 for Ctrl-C. Outside the main thread the
-    block does nothing.
+    The process ends with 128 + the signal's number: 143 for SIGTERM, 130 for Ctrl-C, 129 for SIGHUP. What nohup or a
+    shell's ``&`` told the process to ignore stays ignored. Outside the main thread the block does nothing.
     """
 
     def __init__(self, save: Callable[[], None]) -> None:
@@ -40,7 +40,8 @@ class Interrupts:
             return self
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
-        self._handlers = {number: signal.signal(number, _do_nothing) for number in _SIGNALS}
+        self._handlers = {number: signal.signal(number, _do_nothing) for number in _SIGNALS
+                          if signal.getsignal(number) != signal.SIG_IGN}
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="interrupts", daemon=True)
@@ -66,7 +67,7 @@ class Interrupts:
         self._installed = False
 
     def forget(self) -> None:
-        """Lets a forked child (a loader's worker) take signals as usual; Ctrl-C is the parent's to answer."""
+        """Restores the usual signals in a forked child (a loader's worker); Ctrl-C is left to the parent."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -75,7 +76,7 @@ class Interrupts:
 
     def _watch(self) -> None:
         while (received := self._reader.recv(1)) != _END:
-            if received[0] in _SIGNALS:
+            if received[0] in self._handlers:
                 self._leave(signal.Signals(received[0]))
 
     def _leave(self, received: signal.Signals) -> None:

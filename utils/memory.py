@@ -1,20 +1,28 @@
-"""How much memory the process holds, and that it keeps what the next step needs again."""
+"""How much memory the process holds, and how to make it keep what the next step needs again."""
 
 import ctypes
-import resource
+import os
 from pathlib import Path
 
 import torch
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes of GPU memory held by tensors, or of resident process memory on a CPU."""
+    """Bytes of GPU memory held by tensors, or of resident process memory on a CPU (0 where the system does not say)."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return _peak_memory()
+
+
+def _peak_memory() -> int:
+    try:
+        import resource  # not there on Windows
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, which has no /proc
 
 
 def keep_freed_memory() -> bool:
