@@ -3,8 +3,8 @@
 from option.schema import Options
 from utils.registry import Registry
 
-DATASETS = Registry("data set", "data")
-SCENARIOS = Registry("scenario", "data")
+DATASETS = Registry("data set", __package__)
+SCENARIOS = Registry("scenario", __package__)
 
 
 def scenario_shares(options: Options) -> dict[str, float]:

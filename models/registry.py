@@ -7,8 +7,8 @@ from torch import nn
 from option.schema import Options
 from utils.registry import Registry
 
-MODELS = Registry("model", "models")
-LOSSES = Registry("loss", "models")
+MODELS = Registry("model", __package__)
+LOSSES = Registry("loss", __package__)
 
 
 def model_from_options(options: Options, **derived: Any) -> nn.Module:

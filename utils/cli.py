@@ -19,6 +19,10 @@ from utils.errors import UserError
 
 USER_MISTAKE = 2
 
+# Libraries that fusing and metrics do without, and the extra of the package that brings them.
+EXTRAS = {"matplotlib": "report", "jinja2": "report", "tensorboard": "train", "webdataset": "train",
+          "skimage": "train"}
+
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _Handler = Callable[[int, "FrameType | None"], object]
 
@@ -38,8 +42,8 @@ class Stopped(KeyboardInterrupt):
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run a script's main function on the command line and exit with its code.
 
-    A user's mistake prints ``error: ...`` and exits with 2. Ctrl-C, SIGTERM and SIGHUP raise `Stopped` inside ``main``
-    and exit with 130, 143 and 129. A bug keeps its traceback.
+    A user's mistake or a missing library of an extra prints ``error: ...`` and exits with 2. Ctrl-C, SIGTERM and
+    SIGHUP raise `Stopped` inside ``main`` and exit with 130, 143 and 129. A bug keeps its traceback.
 
     Args:
         main: takes the arguments without the program's name; returns the exit code (None is 0).
@@ -50,6 +54,13 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     except (UserError, OptionError) as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"error: {line}\n")
+        sys.exit(USER_MISTAKE)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        sys.stderr.write(f"error: {library} is not installed; this command needs it; "
+                         f"pip install 'defusionpp[{EXTRAS[library]}]'\n")
         sys.exit(USER_MISTAKE)
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)

@@ -3,17 +3,25 @@
 import functools
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from option.load import options_hash
-from option.schema import Options
+if TYPE_CHECKING:
+    from option.schema import Options
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 
 @functools.cache
 def commit() -> str:
-    """Short hash of the clone's commit, with ``+`` when tracked files have changed; ``unknown`` outside a clone."""
+    """Short hash of the clone's commit, with ``+`` when tracked files have changed.
+
+    An installed package holds the commit that it was built from; ``unknown`` where neither exists.
+    """
     root = Path(__file__).resolve().parent.parent
+    if (built := root / "COMMIT").is_file():
+        return built.read_text(encoding="utf-8") or "unknown"
+    if not (root / ".git").exists():
+        return "unknown"  # git would answer for a repository that happens to lie around this folder
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True,
@@ -27,7 +35,7 @@ def commit() -> str:
     return head + ("+" if changed else "")
 
 
-def provenance_of(options: Options, *, weights: str | None, device: str) -> dict[str, str | None]:
+def provenance_of(options: "Options", *, weights: str | None, device: str) -> dict[str, str | None]:
     """How a run's numbers were made, to be written beside them.
 
     Args:
@@ -35,5 +43,7 @@ def provenance_of(options: Options, *, weights: str | None, device: str) -> dict
         weights: checksum of the weight file; None for a model without weights.
         device: where the model ran.
     """
+    from option.load import options_hash  # here, so that the version alone is had without pydantic
+
     return {"version": VERSION, "commit": commit(), "model": options.model, "weights": weights,
             "options": options_hash(options), "color": options.color or "by task", "device": device}

@@ -1,0 +1,61 @@
+"""The command ``defusionpp``; from the checkout ``python -m app``.
+
+Each sub-command is imported when it is called, so that help costs no PyTorch.
+"""
+
+import importlib
+import sys
+
+from utils import cli
+from utils.errors import UserError
+from utils.version import VERSION
+
+COMMANDS = {
+    "fuse": ("app.fuse", "fuse pictures: infrared and visible, exposures, focus series"),
+    "metrics": ("metrics.__main__", "score fused pictures against their sources"),
+    "train": ("selftrain", "train a model from an option file (stage 2: --stage2)"),
+    "check": ("data.check", "look through the data sets that an option file names"),
+    "export": ("models.export", "turn a checkpoint into a weight file"),
+}
+STAGE2 = "selftrain_multimodal"
+
+
+def usage() -> str:
+    """What ``defusionpp --help`` prints."""
+    lines = [f"  {name:<8} {says}" for name, (_, says) in COMMANDS.items()]
+    return "\n".join(["usage: defusionpp COMMAND ...", "", *lines, "",
+                      "`defusionpp COMMAND --help` says more; `defusionpp --version` prints the version."])
+
+
+def dispatch(arguments: list[str]) -> int | None:
+    """Run one sub-command; returns its exit code.
+
+    Raises:
+        UserError: no such command.
+    """
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        sys.stdout.write(usage() + "\n")
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"defusionpp {VERSION}\n")
+        return 0
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name}; command line; give one of {', '.join(COMMANDS)}")
+    home = COMMANDS[name][0]
+    if name == "train" and "--stage2" in rest:
+        rest.remove("--stage2")
+        home = STAGE2
+    sys.argv[0] = f"defusionpp {name}"  # argparse names the program by it
+    return importlib.import_module(_beside(home)).main(rest)
+
+
+def main() -> None:
+    """The console script."""
+    cli.run(dispatch)
+
+
+def _beside(module: str) -> str:
+    """A module's full name: below the package when this one is installed, as it stands in the checkout."""
+    above = __name__.removesuffix("app.command")
+    return above + module

@@ -1,0 +1,148 @@
+"""The wheel's build step: the rooms of the checkout, moved below one name.
+
+A PEP 517 backend. It copies the rooms and scripts to ``defusionpp/`` in a temporary folder, puts ``defusionpp.`` before
+every import of a room, and leaves the rest to setuptools. The checkout's own modules keep their short names.
+
+    pip install .            pip wheel --no-deps .
+"""
+
+import ast
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from setuptools import build_meta
+from setuptools.build_meta import get_requires_for_build_sdist, get_requires_for_build_wheel
+
+__all__ = ["build_sdist", "build_wheel", "get_requires_for_build_sdist", "get_requires_for_build_wheel"]
+
+NAME = "defusionpp"
+ROOT = Path(__file__).resolve().parents[2]
+LEFT_OUT = {"tests", "benchmarks"}
+# What the checkout's texts tell people to type, and what it is after installing.
+COMMANDS = {"python -m metrics": "defusionpp metrics", "python -m data.check": "defusionpp check",
+            "python -m models.export": "defusionpp export", "python selftrain.py": "defusionpp train",
+            "python selftrain_multimodal.py": "defusionpp train --stage2", "python -m app": "defusionpp",
+            "python test.py": "python -m defusionpp.test"}
+BESIDE = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff")
+
+
+def build_wheel(folder: str, config_settings: dict | None = None, metadata_directory: str | None = None) -> str:
+    """Build the wheel into ``folder``; returns its file name."""
+    with _staged(folder) as out:
+        return build_meta.build_wheel(out, config_settings)
+
+
+def build_sdist(folder: str, config_settings: dict | None = None) -> str:
+    """Build a source archive of the moved package into ``folder``; setuptools alone can build a wheel from it."""
+    with _staged(folder) as out:
+        return build_meta.build_sdist(out, config_settings)
+
+
+@contextlib.contextmanager
+def _staged(folder: str) -> Iterator[str]:
+    """Works inside a temporary plain setuptools project; yields ``folder`` as an absolute path."""
+    out, before = str(Path(folder).resolve()), Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="defusionpp-") as temporary:
+        stage(ROOT, Path(temporary))
+        os.chdir(temporary)
+        try:
+            yield out
+        finally:
+            os.chdir(before)
+
+
+def stage(root: Path, out: Path) -> None:
+    """Write the project that setuptools builds from.
+
+    Args:
+        root: the checkout.
+        out: an empty folder.
+
+    Raises:
+        SyntaxError: a file is no Python, or imports a room in a way that cannot be moved.
+    """
+    folders, names = rooms(root)
+    package = out / NAME
+    for source in [*(path for folder in folders for path in _files(folder)), *sorted(root.glob("*.py"))]:
+        target = package / source.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.suffix == ".py":
+            target.write_text(moved(source.read_text(encoding="utf-8"), names, str(source)), encoding="utf-8")
+        else:
+            shutil.copyfile(source, target)
+    shutil.move(package / "app" / "packaging" / "defusionpp.py", package / "__init__.py")
+    shutil.rmtree(package / "app" / "packaging")
+    (package / "COMMIT").write_text(_commit(root), encoding="utf-8")
+    for name in BESIDE:
+        shutil.copyfile(root / name, out / name)
+    pyproject = (root / "pyproject.toml").read_text(encoding="utf-8")
+    own = re.compile(r'^build-backend = .*\nbackend-path = .*\n', re.MULTILINE)
+    (out / "pyproject.toml").write_text(own.sub('build-backend = "setuptools.build_meta"\n', pyproject),
+                                        encoding="utf-8")
+
+
+def rooms(root: Path) -> tuple[list[Path], set[str]]:
+    """The folders that go into the package, and every top-level name that its modules import each other by."""
+    folders = [path.parent for path in sorted(root.glob("*/__init__.py")) if path.parent.name not in LEFT_OUT]
+    names = {folder.name for folder in folders} | {path.stem for path in root.glob("*.py")}
+    return [*folders, root / "pretrained"], names
+
+
+def moved(source: str, names: set[str], file: str = "<source>") -> str:
+    """A module's text with its imports of rooms below ``defusionpp``.
+
+    ``from utils.files import x`` becomes ``from defusionpp.utils.files import x``. In texts, ``python -m data.check``
+    becomes ``defusionpp check``, and other modules are run as ``python -m defusionpp.data.demo``.
+
+    Args:
+        source: the text.
+        names: top-level names of the rooms and scripts.
+        file: its name, for messages.
+
+    Raises:
+        SyntaxError: ``import utils.files`` without ``as``, whose name in the code would change with the package.
+    """
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source, file)):
+        if isinstance(node, ast.Import):
+            found = [alias for alias in node.names if alias.name.partition(".")[0] in names]
+            if any(alias.asname is None for alias in found):
+                raise SyntaxError(f"{file}, line {node.lineno}: give `import {found[0].name}` a name with `as`, or use "
+                                  "`from ... import`, so that the package can be moved below another")
+            for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+                for alias in found:
+                    lines[number] = re.sub(rf"\b{re.escape(alias.name)} as\b", f"{NAME}.{alias.name} as",
+                                           lines[number])
+        elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] in names:
+            lines[node.lineno - 1] = re.sub(rf"\bfrom {re.escape(node.module)} ", f"from {NAME}.{node.module} ",
+                                            lines[node.lineno - 1])
+    text = "".join(lines)
+    for command, installed in COMMANDS.items():
+        text = re.sub(rf"\b{re.escape(command)}(?![\w.])", installed, text)
+    return re.sub(rf"\bpython -m (?=(?:{'|'.join(sorted(names))})\b)", f"python -m {NAME}.", text)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")]
+
+
+def _commit(root: Path) -> str:
+    """Short hash of the checkout's commit, with ``+`` when tracked files have changed; empty outside a clone."""
+    if not (root / ".git").exists():
+        return ""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,88 @@
+"""Which kind of fusion pictures ask for, by what they show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.stats import spearmanr
+
+from utils.pictures.images import Picture
+
+TASKS = ("IVF", "MEF", "MFF")
+_SIDE = 64
+# On 97 pairs of the field's test sets: exposures and focus pairs order the places of a scene alike (rank correlation
+# .89 and more), infrared and visible do not (.71 and less). The mean greys of exposures differ by .31 and more, those
+# of focus pairs by .09 and less; a bracket of one step differs by about .15.
+_ALIKE = 0.8
+_BRIGHTER = 0.12
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What pictures are.
+
+    Attributes:
+        task: IVF, MEF or MFF.
+        order: how the task wants the pictures: infrared first; the brightest first. Else as given.
+        reason: why, in words.
+    """
+
+    task: str
+    order: tuple[int, ...]
+    reason: str
+
+
+def guess_task(pictures: Sequence[Picture], names: Sequence[str]) -> Guess:
+    """The task of two or more pictures of one scene.
+
+    Args:
+        pictures: of any size and depth.
+        names: one for each, for the reason.
+    """
+    as_given = tuple(range(len(pictures)))
+    grey = [index for index in as_given if is_grey(pictures[index])]
+    if len(pictures) == 2 and len(grey) == 1:
+        return Guess("IVF", (grey[0], 1 - grey[0]), f"{names[grey[0]]} is grey, {names[1 - grey[0]]} is in colour")
+    small = [_small(picture) for picture in pictures]
+    if len(pictures) == 2 and spearmanr(small[0].ravel(), small[1].ravel()).statistic < _ALIKE:
+        return Guess("IVF", as_given, f"they show different things; {names[0]} is taken for the infrared")
+    bright = [float(picture.mean()) for picture in small]
+    if max(bright) - min(bright) > _BRIGHTER:
+        reason = f"one scene, mean grey from {min(bright):.2f} to {max(bright):.2f}"
+        return Guess("MEF", exposure_order(pictures), reason)
+    return Guess("MFF", as_given, "one scene, equally bright")
+
+
+def order_for(task: str, pictures: Sequence[Picture]) -> tuple[int, ...]:
+    """How a task that was named wants the pictures: the grey one first for IVF, the brightest first for MEF."""
+    if task == "MEF":
+        return exposure_order(pictures)
+    grey = [is_grey(picture) for picture in pictures]
+    return (1, 0) if task == "IVF" and grey == [False, True] else tuple(range(len(pictures)))
+
+
+def exposure_order(pictures: Sequence[Picture]) -> tuple[int, ...]:
+    """Places of the pictures: the brightest, the darkest, then the others as given."""
+    bright = [float(_small(picture).mean()) for picture in pictures]
+    ends = int(np.argmax(bright)), int(np.argmin(bright))
+    return tuple(dict.fromkeys([*ends, *range(len(pictures))]))
+
+
+def is_grey(picture: Picture) -> bool:
+    """One channel, or three that are equal but for what JPEG makes of them (a thirty-second of the range)."""
+    if picture.is_grey:
+        return True
+    shrunk = _shrunk(picture)
+    return float(np.ptp(shrunk, axis=2).max()) < 1 / 32
+
+
+def _small(picture: Picture) -> np.ndarray:
+    """A picture as (64, 64) grey in [0, 1]."""
+    shrunk = _shrunk(picture)
+    return shrunk if shrunk.ndim == 2 else cv2.cvtColor(shrunk, cv2.COLOR_RGB2GRAY)
+
+
+def _shrunk(picture: Picture) -> np.ndarray:
+    small = cv2.resize(picture.pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32) / (2**picture.bit_depth - 1)

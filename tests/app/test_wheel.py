@@ -1,0 +1,126 @@
+"""The installed package works beside other people's `utils` and `models`, holds what it needs, and stays light."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.app.conftest import Installed
+from tests.conftest import ROOT
+from utils.cli import EXTRAS
+from utils.version import VERSION
+
+_spec = importlib.util.spec_from_file_location("backend", ROOT / "app" / "packaging" / "backend.py")
+backend = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(backend)
+
+FUSE = """
+import sys
+sys.modules.update(dict.fromkeys({blocked}))
+import numpy as np, defusionpp
+rng = np.random.default_rng(0)
+first, second = (rng.integers(0, 256, (48, 64), dtype=np.uint8) for _ in range(2))
+fused = defusionpp.Fuser.from_pretrained(device="cpu")(first, second).fused
+print(fused.shape, defusionpp.compute("EN,SSIM,VIF", first, second, fused[..., 0]).keys())
+"""
+
+
+SOURCE = """\
+import os
+import utils.files as files
+from models import (
+    a,
+)
+from utilsx import b
+def f():
+    from metrics.table import METRICS  # from metrics
+    say('python -m metrics --list', 'python -m metrics.index')
+"""
+MOVED = """\
+import os
+import defusionpp.utils.files as files
+from defusionpp.models import (
+    a,
+)
+from utilsx import b
+def f():
+    from defusionpp.metrics.table import METRICS  # from metrics
+    say('defusionpp metrics --list', 'python -m defusionpp.metrics.index')
+"""
+
+
+def test_imports_of_rooms_are_moved_and_nothing_else() -> None:
+    assert backend.moved(SOURCE, {"utils", "models", "metrics"}) == MOVED
+
+
+def test_an_import_that_cannot_be_moved_stops_the_build() -> None:
+    with pytest.raises(SyntaxError, match=r"x\.py, line 1: give `import utils\.files` a name"):
+        backend.moved("import utils.files\n", {"utils"}, "x.py")
+
+
+def test_fuses_and_scores_beside_foreign_packages_without_the_extras(installed: Installed) -> None:
+    done = installed.run("-c", FUSE.format(blocked=sorted(EXTRAS)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(48, 64, 1) dict_keys(['EN', 'SSIM', 'VIF'])\n"
+
+
+def test_models_by_name(installed: Installed) -> None:
+    done = installed.run("-c", "import defusionpp as d; print(d.list_models(pretrained=True)); "
+                         "m = d.create_model('defusionpp_hr', pretrained=True); print(type(m).__module__); "
+                         "print('SaliencePyramid' in d.list_models(), d.__version__)")
+    assert done.stdout.splitlines() == ["['defusionpp_cud', 'defusionpp_hr']", "defusionpp.models.highres",
+                                        f"True {VERSION}"], done.stderr
+
+
+def test_a_part_of_the_suite_passes_on_the_installed_package(installed: Installed, tmp_path: Path) -> None:
+    names = backend.rooms(ROOT)[1]
+    for path in ["conftest.py", "__init__.py", "models/__init__.py", "models/test_fuser.py", "models/test_windows.py",
+                 "utils/__init__.py", "utils/test_files.py"]:
+        target = tmp_path / "tests" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(backend.moved((ROOT / "tests" / path).read_text(), names))
+    done = installed.run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--rootdir", str(tmp_path),
+                         "-c", "/dev/null", str(tmp_path / "tests"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d\d passed", done.stdout)
+
+
+def test_a_missing_extra_is_one_line_with_the_command(installed: Installed) -> None:
+    done = installed.run("-c", "import sys; sys.modules['tensorboard'] = None; sys.modules['webdataset'] = None; "
+                         "sys.argv[1:] = ['train', '-opt', 'x.yaml']; from defusionpp.app.command import main; main()")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: \w+ is not installed; this command needs it; pip install 'defusionpp\[train\]'\n",
+                        done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("command", ["fuse", "metrics", "train", "check", "export"])
+def test_every_command_answers_help(installed: Installed, command: str) -> None:
+    done = installed.command(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: defusionpp {command} ")
+
+
+def test_help_imports_no_heavy_library(installed: Installed) -> None:
+    script = "import sys; sys.argv[1:] = [{!r}, '--help']; from defusionpp.app.command import dispatch\n" \
+             "try: dispatch(sys.argv[1:])\nexcept SystemExit: pass\n" \
+             "print(sorted({{'torch', 'cv2', 'numpy', 'pydantic'}} & set(sys.modules)), file=sys.stderr)"
+    assert installed.run("-c", script.format("fuse")).stderr == "[]\n"
+    assert installed.run("-c", "import sys, defusionpp; print('torch' in sys.modules)").stdout == "False\n"
+
+
+def test_one_version_everywhere(installed: Installed) -> None:
+    assert installed.command("--version").stdout == f"defusionpp {VERSION}\n"
+    assert len(list(installed.site.glob(f"defusionpp-{VERSION}.dist-info"))) == 1
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert f"## {VERSION} ({citation['date-released']})" in (ROOT / "CHANGELOG.md").read_text()
+    assert citation["version"] == VERSION
+
+
+def test_bounds_are_those_of_requirements() -> None:
+    """The package's dependencies and the checkout's environment are one list."""
+    text = (ROOT / "pyproject.toml").read_text()
+    bounds = set(re.findall(r'"([A-Za-z][\w-]*>=[\d.]+)"', text)) - {"setuptools>=77"}
+    listed = {line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines() if line[:1].isalpha()}
+    assert bounds == listed - {line for line in listed if line.startswith(("pytest", "ruff", "setuptools"))}
