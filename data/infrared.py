@@ -16,7 +16,7 @@ from data.irvis import picture_planes
 from data.loading import OrderedLoader
 from data.photos import DevicePhotos, Photo, PhotoFolder, photo_files
 from data.registry import DATASETS
-from data.synthesis import GREY
+from utils.pictures.colour import TORCHVISION_LUMA, luma
 from utils.pictures.depth import ValueRange
 from utils.pictures.reading import read_picture
 
@@ -46,8 +46,8 @@ class InfraredFolder(PhotoFolder):
         """
         picture = read_picture(self.root / self.files[index], value_range=self.ir_range)
         planes = picture_planes(picture, self.cache_size)
-        mean = planes.float().mean(dim=(1, 2)) @ torch.tensor(GREY) / 255
-        return Photo(planes, float(mean))
+        mean = luma(planes.float().mean(dim=(1, 2), keepdim=True), TORCHVISION_LUMA) / 255
+        return Photo(planes, mean.item())
 
 
 @DATASETS.register("infrared")

@@ -22,10 +22,10 @@ from data.caches import DeviceCache, PackedPictures, cached_loader
 from data.lists import find_list, keep_list, read_list
 from data.loading import OrderedLoader, TensorBatch, pad_batch
 from data.registry import DATASETS
-from data.synthesis import GREY
 from utils.engine.randomness import derive_seed
 from utils.errors import MissingFileError, UserError
 from utils.pictures.codecs import list_pictures, read_bytes
+from utils.pictures.colour import TORCHVISION_LUMA, luma
 from utils.pictures.reading import read_rgb8
 
 if TYPE_CHECKING:
@@ -119,9 +119,13 @@ def decode_photo(data: bytes, cache_size: int, path: Path) -> Photo:
         UserError: see :func:`utils.pictures.reading.read_rgb8`.
     """
     pixels = shrink(read_rgb8(data, path, at_least=cache_size), cache_size)
-    red, green, blue, _ = cv2.mean(pixels)
-    mean = (GREY[0] * red + GREY[1] * green + GREY[2] * blue) / 255
-    return Photo(to_planes(pixels), mean)
+    return Photo(to_planes(pixels), mean_grey(pixels))
+
+
+def mean_grey(pixels: np.ndarray) -> float:
+    """Mean grey in [0,1] of (H,W,3) ``uint8`` RGB."""
+    means = np.array(cv2.mean(pixels)[:3]).reshape(3, 1, 1)
+    return luma(means, TORCHVISION_LUMA).item() / 255
 
 
 def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from data.regions import (
 )
 from data.registry import SCENARIOS
 from data.sample import Sample
-from data.synthesis import GREY
+from utils.pictures.colour import TORCHVISION_LUMA, luma
 
 MILD_JITTER = 0.6  # smallest brightness, contrast and saturation: these scenarios bring their own damage
 _SLOPE_STEP = 0.02
@@ -33,7 +33,7 @@ _LEAST_VISIBILITY = 1e-3
 
 def grey(x: Tensor) -> Tensor:
     """Grey of RGB, (B, 3, H, W) -> (B, 1, H, W)."""
-    return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return luma(x, TORCHVISION_LUMA)
 
 
 def some_grey(x: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -9,12 +9,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from utils.pictures.colour import LUMA
+
 _GAMMA = 2.2
-
-
-def luma(image: np.ndarray) -> np.ndarray:
-    """Grey of an RGB picture by BT.601: (H, W, 3) -> (H, W)."""
-    return image @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:
@@ -79,7 +76,7 @@ def thermal(image: np.ndarray, warm: Sequence[tuple[np.ndarray, float]], seed: i
     Returns:
         (H, W) in [0, 1].
     """
-    grey = luma(image)
+    grey = image @ np.float32(LUMA)
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.3)
     # A surface's temperature has little to do with its paint: weak, and not even monotone in the grey value.
     heat = 0.16 + 0.17 * np.sin(2.2 * smooth) + 0.10 * (smooth - cv2.GaussianBlur(smooth, (0, 0), 9))
@@ -119,7 +116,7 @@ def bracket(image: np.ndarray, light: np.ndarray, stops: float) -> tuple[np.ndar
 def _shoulder(linear: np.ndarray) -> np.ndarray:
     """A camera's tone curve: bright light bends towards white, losing its colour before its last detail."""
     bent = linear / (1 + linear**4) ** 0.25
-    peak = luma(bent)[..., None]
+    peak = (bent @ np.float32(LUMA))[..., None]
     fade = ((peak - 0.7) / 0.3).clip(0, 1) ** 2
     return bent + fade * (peak - bent)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from data.registry import SCENARIOS
 from data.sample import Sample, join_samples, select_samples
+from utils.pictures.colour import TORCHVISION_LUMA, luma
 
-GREY = (0.2989, 0.587, 0.114)  # the weights of torchvision's grey conversion
 COARSE_GRID = 13
 FINE_GRIDS = (26, 27)
 JITTER_LOW = 0.1  # the published smallest factor; a damage may ask for another by its attribute jitter_low
@@ -105,7 +105,7 @@ def colour_jitter(x: Tensor, mean_grey: Tensor, generator: torch.Generator,
     factors = torch.rand(3, x.shape[0], 1, 1, 1, generator=generator, device=x.device)
     low = low.view(-1, 1, 1, 1) if isinstance(low, Tensor) else low
     b, k, t = low + (1 - low) * factors
-    grey = (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    grey = luma(x, TORCHVISION_LUMA)
     return b * (k * (t * x + (1 - t) * grey) + (1 - k) * mean_grey.view(-1, 1, 1, 1))
 
 

@@ -14,17 +14,11 @@ from models import pyramid
 from models.highres import HRDecomposition
 from models.losses import CUDLoss, ssim_map
 from models.registry import LOSSES
+from utils.pictures.colour import luma
 
-LUMA = (0.299, 0.587, 0.114)
 SMALLEST = 1e-6  # of a variance; below it there is no structure
 LARGEST_POWER = 10.0
 CONSTANT = 0.03**2
-
-
-def luma(x: Tensor) -> Tensor:
-    """Luma (BT.601) of RGB in [0, 1], (B, 3, H, W) -> (B, 1, H, W) float32."""
-    x = x.float()
-    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def structural_map(fused: Tensor, source1: Tensor, source2: Tensor, window: int = 9) -> Tensor:
@@ -83,7 +77,7 @@ def structural_loss(fused: Tensor, source1: Tensor, source2: Tensor, windows: Se
         shrinks: scales, each by how much the pictures are shrunk first. Windows on shrunk pictures judge how the
             brightness of whole regions differs; where a scale has no room for a window, that window is left out.
     """
-    pictures, values = [luma(x) for x in (fused, source1, source2)], []
+    pictures, values = [luma(x.float()) for x in (fused, source1, source2)], []
     for shrink in shrinks:
         small = [F.avg_pool2d(x, shrink) if shrink > 1 else x for x in pictures]
         values += [structural_map(*small, window).mean(dim=(1, 2, 3))
@@ -98,7 +92,7 @@ def texture_loss(fused: Tensor, source1: Tensor, source2: Tensor) -> Tensor:
     derivatives of the source whose gradient is longer there. The texture loss of Tang et al. 2022 (PIAFusion),
     with the gradient's direction instead of its absolute values.
     """
-    got, first, second = (sobel(luma(x)) for x in (fused, source1, source2))
+    got, first, second = (sobel(luma(x.float())) for x in (fused, source1, source2))
     stronger = first.square().sum(dim=1, keepdim=True) > second.square().sum(dim=1, keepdim=True)
     return (got - torch.where(stronger, first, second)).abs().mean(dim=(1, 2, 3))
 

@@ -13,7 +13,6 @@ from models.highres import DeFusionPPHR
 from models.registry import LOSSES
 from models.structural import (
     HRLoss,
-    luma,
     selection_loss,
     sobel,
     structural_loss,
@@ -21,6 +20,7 @@ from models.structural import (
     texture_loss,
     wanted_base,
 )
+from utils.pictures.colour import luma
 
 SMALL = {"embed_dim": 48, "depth": 1, "num_heads": 3, "last_heads": 3, "decoder_heads": 4}
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from utils.pictures.picture import Picture
+from utils.pictures.colour import luma
+from utils.pictures.picture import Picture, to_unit
 
 REACH = 12
 """Shifts that are tried, in pixels of a picture whose short side is ``SHORT_SIDE``."""
@@ -56,8 +57,9 @@ def edge_shift(first: Picture, second: Picture) -> EdgeShift | None:
 
 def _edges(picture: Picture) -> np.ndarray:
     """Strength of the edges, ``float32``, reduced; the square root keeps a few strong ones from deciding alone."""
-    pixels = picture.pixels.astype(np.float32).mean(axis=2)
-    pixels /= max(float(pixels.max()), 1.0)
+    unit = to_unit(picture)
+    pixels = unit[0] if picture.is_grey else luma(unit)[0]
+    pixels = pixels / (float(pixels.max()) or 1.0)
     height, width = pixels.shape
     scale = SHORT_SIDE / min(height, width)
     if scale < 1:
