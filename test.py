@@ -21,6 +21,7 @@ from utils.errors import UserError
 from utils.fusing import fuse_all
 from utils.logging import log_notes, set_up_logging
 from utils.pictures.pairs import find_pairs, load_pair
+from utils.pictures.reading import ReadingRule
 from utils.pictures.results import ResultFolder
 from utils.version import provenance_of
 
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> None:
     """Reads the options, fuses, scores."""
     options = options_from_command_line(arguments, __doc__)
     data, save = options.require("dataset.test"), options.save
+    rule = ReadingRule.of(data)
     fuser = Fuser.from_options(options)
     with joined(fuser.device) as world:
         set_up_logging(world=world)
@@ -48,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
             failures = fuse_all(
                 found.pairs[world.rank :: world.size], keep=keep, readers=data.workers, silent=not world.main,
-                load=lambda paths: load_pair(paths, data.ir_range, found.task),
+                load=lambda paths: load_pair(paths, rule, found.task),
                 fuse=lambda pair: fuser(pair.first, pair.second, task=found.task, components=save.components))
             scores = scorer.collect()
         provenance = provenance_of(options, weights=fuser.checksum, device=str(fuser.device))

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from utils.errors import UserError
 from utils.pictures.alignment import EdgeShift, edge_shift
 from utils.pictures.pairs import PairList, Task, find_pairs, load_pair, match_stems
 from utils.pictures.picture import Picture
-from utils.pictures.reading import read_picture
+from utils.pictures.reading import ReadingRule, read_scene
 
 _SHOWN = 20
 
@@ -86,7 +87,12 @@ def _guarded(report: Report, fill: Callable[..., None], *arguments: Any) -> Repo
 def check_photographs(report: Report, options: TrainDataOptions, seed: int) -> None:
     """Decodes the photographs that a run with this seed would draw."""
     root, files = photo_files(options, seed=seed, run_dir=None)
-    for _, picture in _decoded([root / name for name in files], read_picture, report):
+    rule, role = ReadingRule.of(options), "infrared" if options.type == "infrared" else "none"
+
+    def read(path: Path) -> Picture:
+        return read_scene([path], rule, [role])[0]
+
+    for _, picture in _decoded([root / name for name in files], read, report):
         report.usable += 1
         report.saw(picture)
 
@@ -107,7 +113,7 @@ def check_shards(report: Report, options: TrainDataOptions, _: int) -> None:
 def check_training_pairs(report: Report, options: TrainDataOptions) -> None:
     """Decodes the registered pairs of stage 2."""
     pairs = match_stems(*pair_folders(options), report.problems, check=False)
-    check_pairs(report, PairList(pairs, task="IVF"))
+    check_pairs(report, PairList(pairs, task="IVF"), ReadingRule.of(options))
 
 
 def check_layout(report: Report, options: PairDataOptions, run_name: str) -> None:
@@ -115,14 +121,14 @@ def check_layout(report: Report, options: PairDataOptions, run_name: str) -> Non
     found = find_pairs(options, run_name)
     report.problems.extend(found.problems)
     report.title += f" ({found.task})"
-    check_pairs(report, found)
+    check_pairs(report, found, ReadingRule.of(options))
 
 
-def check_pairs(report: Report, found: PairList) -> None:
+def check_pairs(report: Report, found: PairList, rule: ReadingRule) -> None:
     """Decodes pairs and compares their edges."""
     task: Task = found.task
     by_stem = {pair.stem: pair for pair in found.pairs}
-    for stem, (pair, shift) in _decoded(by_stem, lambda stem: _compared(by_stem[stem], task), report):
+    for stem, (pair, shift) in _decoded(by_stem, lambda stem: _compared(by_stem[stem], rule, task), report):
         report.usable += 1
         report.saw(pair.first)
         report.saw(pair.second)
@@ -130,8 +136,8 @@ def check_pairs(report: Report, found: PairList) -> None:
             report.shifts[stem] = shift
 
 
-def _compared(paths: Any, task: Task) -> tuple[Any, EdgeShift | None]:
-    pair = load_pair(paths, task=task)
+def _compared(paths: Any, rule: ReadingRule, task: Task) -> tuple[Any, EdgeShift | None]:
+    pair = load_pair(paths, rule, task)
     return pair, edge_shift(pair.first, pair.second)
 
 

@@ -1,7 +1,7 @@
 """Single infrared (or CT, MR) pictures, to pretrain the teacher of that modality on.
 
-As photographs, but the whole depth of 16 bit pictures is read and mapped as ``ir_range`` says, so that the teacher is
-trained on what ``data/irvis.py`` will show it.
+As photographs, but the whole depth of 16-bit pictures is read and mapped as ``ir_range`` (or ``range``) says, so that
+the teacher is trained on what ``data/irvis.py`` will show it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from data.loading import OrderedLoader
 from data.photos import DevicePhotos, Photo, PhotoFolder, photo_files
 from data.registry import DATASETS
 from utils.pictures.colour import TORCHVISION_LUMA, luma
-from utils.pictures.depth import ValueRange
-from utils.pictures.reading import read_picture
+from utils.pictures.reading import AS_STORED, ReadingRule, read_scene
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -29,14 +28,14 @@ class InfraredFolder(PhotoFolder):
 
     Args:
         root, files, cache_size: see :class:`PhotoFolder`.
-        ir_range: how values are mapped, see :func:`utils.pictures.depth.stretch`.
+        rule: how values are mapped.
     """
 
     label = "infrared pictures"
 
-    def __init__(self, root: Path, files: list[str], cache_size: int = 256, ir_range: ValueRange = "full") -> None:
-        super().__init__(root, files, cache_size)
-        self.ir_range = ir_range
+    def __init__(self, root: Path, files: list[str], cache_size: int = 256, rule: ReadingRule = AS_STORED) -> None:
+        super().__init__(root, files, cache_size, rule.max_pixels)
+        self.rule = rule
 
     def read(self, index: int) -> Photo:
         """Decodes a picture; a grey one has three equal channels.
@@ -44,7 +43,7 @@ class InfraredFolder(PhotoFolder):
         Raises:
             UserError: it is missing, truncated, empty or no picture.
         """
-        picture = read_picture(self.root / self.files[index], value_range=self.ir_range)
+        picture = read_scene([self.root / self.files[index]], self.rule, ["infrared"])[0]
         planes = picture_planes(picture, self.cache_size)
         mean = luma(planes.float().mean(dim=(1, 2), keepdim=True), TORCHVISION_LUMA) / 255
         return Photo(planes, mean.item())
@@ -59,5 +58,5 @@ def build_infrared_loader(options: TrainDataOptions, *, seed: int, run_dir: str 
         UserError: no folder is named, it is missing or without pictures.
     """
     root, files = photo_files(options, seed=seed, run_dir=run_dir, rank=rank)
-    source = InfraredFolder(root, files, options.cache_size, options.ir_range)
+    source = InfraredFolder(root, files, options.cache_size, ReadingRule.of(options))
     return cached_loader(source, DevicePhotos, options, seed=seed, rank=rank, world=world, device=device)

@@ -22,9 +22,10 @@ from data.photos import shrink, to_planes
 from data.registry import DATASETS
 from data.synthesis import crop_resize, random_boxes
 from utils.errors import UserError
-from utils.pictures.depth import ValueRange, to_8_bit
+from utils.pictures.depth import to_8_bit
 from utils.pictures.pairs import PairPaths, load_pair, match_stems
 from utils.pictures.picture import Picture
+from utils.pictures.reading import AS_STORED, ReadingRule
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -63,13 +64,13 @@ class PairFolder(Dataset):
     Args:
         pairs: the files.
         cache_size: the short side is reduced to this; smaller pairs stay as they are.
-        ir_range: how the first picture's values are mapped, see :func:`utils.pictures.depth.stretch`.
+        rule: how values are mapped; the first picture is the infrared one.
     """
 
     label = "pairs"
 
-    def __init__(self, pairs: list[PairPaths], cache_size: int = 256, ir_range: ValueRange = "full") -> None:
-        self.pairs, self.cache_size, self.ir_range = pairs, cache_size, ir_range
+    def __init__(self, pairs: list[PairPaths], cache_size: int = 256, rule: ReadingRule = AS_STORED) -> None:
+        self.pairs, self.cache_size, self.rule = pairs, cache_size, rule
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -83,7 +84,7 @@ class PairFolder(Dataset):
         Raises:
             UserError: a file is missing or no whole picture, or the sizes differ.
         """
-        pair = load_pair(self.pairs[index], self.ir_range, "IVF")
+        pair = load_pair(self.pairs[index], self.rule, "IVF")
         return SmallPair(*(picture_planes(picture, self.cache_size) for picture in (pair.first, pair.second)))
 
     @staticmethod
@@ -159,7 +160,7 @@ def build_pair_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Pa
         UserError: folders are not named or missing, or no pair is there.
     """
     pairs = training_pairs(options, run_dir=run_dir, rank=rank)
-    source = PairFolder(pairs, options.cache_size, options.ir_range)
+    source = PairFolder(pairs, options.cache_size, ReadingRule.of(options))
     return cached_loader(source, DevicePairs, options, seed=seed, rank=rank, world=world, device=device)
 
 

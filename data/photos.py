@@ -24,9 +24,9 @@ from data.loading import OrderedLoader, TensorBatch, pad_batch
 from data.registry import DATASETS
 from utils.engine.randomness import derive_seed
 from utils.errors import MissingFileError, UserError
-from utils.pictures.codecs import list_pictures, read_bytes
+from utils.pictures.codecs import MAX_PIXELS, list_pictures, read_bytes
 from utils.pictures.colour import TORCHVISION_LUMA, luma
-from utils.pictures.reading import read_rgb8
+from utils.pictures.reading import ReadingRule, read_rgb8
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -66,12 +66,14 @@ class PhotoFolder(Dataset):
         root: folder that the list's paths start at.
         files: relative (or absolute) paths.
         cache_size: the short side is reduced to this; smaller photographs stay as they are.
+        max_pixels: larger photographs are refused by name.
     """
 
     label = "photographs"
 
-    def __init__(self, root: Path, files: list[str], cache_size: int = 256) -> None:
-        self.root, self.files, self.cache_size = root, files, cache_size
+    def __init__(self, root: Path, files: list[str], cache_size: int = 256,
+                 max_pixels: int = MAX_PIXELS) -> None:
+        self.root, self.files, self.cache_size, self.max_pixels = root, files, cache_size, max_pixels
 
     def __len__(self) -> int:
         return len(self.files)
@@ -87,7 +89,7 @@ class PhotoFolder(Dataset):
             UserError: it is missing, truncated, empty or no picture.
         """
         path = self.root / self.files[index]
-        return decode_photo(read_bytes(path), self.cache_size, path)
+        return decode_photo(read_bytes(path), self.cache_size, path, self.max_pixels)
 
     @staticmethod
     def collate(items: list[Photo]) -> PhotoBatch:
@@ -109,7 +111,7 @@ class DevicePhotos(DeviceCache):
         return PhotoBatch(*self._pictures.gather(items), means)
 
 
-def decode_photo(data: bytes, cache_size: int, path: Path) -> Photo:
+def decode_photo(data: bytes, cache_size: int, path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decodes a photograph to RGB with its short side reduced to ``cache_size``, never enlarged.
 
     A large JPEG is decoded at 1/2, 1/4 or 1/8 (which saves most of the work) as long as that leaves more than
@@ -118,7 +120,7 @@ def decode_photo(data: bytes, cache_size: int, path: Path) -> Photo:
     Raises:
         UserError: see :func:`utils.pictures.reading.read_rgb8`.
     """
-    pixels = shrink(read_rgb8(data, path, at_least=cache_size), cache_size)
+    pixels = shrink(read_rgb8(data, path, at_least=cache_size, max_pixels=max_pixels), cache_size)
     return Photo(to_planes(pixels), mean_grey(pixels))
 
 
@@ -159,7 +161,7 @@ def build_photo_loader(options: TrainDataOptions, *, seed: int, run_dir: str | P
         UserError: no folder is named, it is missing or without pictures.
     """
     root, files = photo_files(options, seed=seed, run_dir=run_dir, rank=rank)
-    source = PhotoFolder(root, files, options.cache_size)
+    source = PhotoFolder(root, files, options.cache_size, ReadingRule.of(options).max_pixels)
     return cached_loader(source, DevicePhotos, options, seed=seed, rank=rank, world=world, device=device)
 
 

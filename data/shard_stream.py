@@ -22,6 +22,8 @@ from data.registry import DATASETS
 from data.shards import counted, read_shard, shard_urls
 from utils.engine.randomness import derive_seed
 from utils.errors import UserError
+from utils.pictures.codecs import MAX_PIXELS
+from utils.pictures.reading import ReadingRule
 
 if TYPE_CHECKING:
     from option.schema import TrainDataOptions
@@ -74,10 +76,11 @@ class ShardStream(IterableDataset):
         urls: all shards.
         share: this process's part; changed by the loader between epochs.
         cache_size: the short side is reduced to this.
+        max_pixels: larger photographs are left out by name.
     """
 
-    def __init__(self, urls: list[str], share: Share, cache_size: int) -> None:
-        self.urls, self.share, self.cache_size = urls, share, cache_size
+    def __init__(self, urls: list[str], share: Share, cache_size: int, max_pixels: int) -> None:
+        self.urls, self.share, self.cache_size, self.max_pixels = urls, share, cache_size, max_pixels
 
     def __iter__(self) -> Iterator[ShardBatch]:
         info = get_worker_info()
@@ -111,7 +114,7 @@ class ShardStream(IterableDataset):
             barren += 1
             for name, data in self._shuffled(url, turn, problems):
                 try:
-                    photo = decode_photo(data, self.cache_size, Path(name))
+                    photo = decode_photo(data, self.cache_size, Path(name), self.max_pixels)
                 except UserError as error:
                     problems[name] = str(error)
                 else:
@@ -148,6 +151,7 @@ class ShardLoader:
         seed, rank, world: as in :class:`data.loading.OrderedLoader`.
         workers: reading processes; not more than there are shards for.
         cache_size: the short side is reduced to this.
+        max_pixels: larger photographs are left out by name.
         pin: hand out pinned memory.
 
     Attributes:
@@ -158,7 +162,8 @@ class ShardLoader:
     """
 
     def __init__(self, urls: list[str], *, photographs: int, batch_size: int, seed: int, rank: int = 0,
-                 world: int = 1, workers: int = 0, cache_size: int = 256, pin: bool = False) -> None:
+                 world: int = 1, workers: int = 0, cache_size: int = 256, max_pixels: int = MAX_PIXELS,
+                 pin: bool = False) -> None:
         if len(urls) < world:
             raise UserError(f"{len(urls)} shards cannot be shared by {world} processes; write more, smaller ones")
         workers = min(workers, len(urls) // world)
@@ -168,7 +173,7 @@ class ShardLoader:
         self._resumed = False
         self._share = Share(rank, world, workers, batches, batch_size, seed)
         self._positions = [0] * max(1, workers)
-        self._stream = ShardStream(urls, self._share, cache_size)
+        self._stream = ShardStream(urls, self._share, cache_size, max_pixels)
         self._pin = pin
 
     def __len__(self) -> int:
@@ -251,4 +256,5 @@ def build_shard_loader(options: TrainDataOptions, *, seed: int, run_dir: str | P
     log.info("%d shards, %s photographs, %d an epoch", len(urls), "uncounted" if total is None else total, photographs)
     pin = torch.device(device).type == "cuda" and torch.cuda.is_available()
     return ShardLoader(urls, photographs=photographs, batch_size=options.batch_size, seed=seed, rank=rank,
-                       world=world, workers=options.workers, cache_size=options.cache_size, pin=pin)
+                       world=world, workers=options.workers, cache_size=options.cache_size,
+                       max_pixels=ReadingRule.of(options).max_pixels, pin=pin)

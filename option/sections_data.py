@@ -8,9 +8,13 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from option.fields import Number, PathText, Section, Whole, published
 
-IrRange = Literal["full", "minmax", "percentile"]
-_IR_RANGE = ("how 16-bit infrared becomes [0, 1]: full (65535 is 1), minmax (of each picture) or percentile "
-             "(0.5 to 99.5 of each picture)")
+ValueRange = Literal["full", "minmax", "percentile"]
+_RANGE = ("how stored values become [0, 1]: full (255 or 65535 is 1), minmax (least to greatest value) or percentile "
+          "(0.5 to 99.5); floats and signed integers need one of the last two")
+_IR_RANGE = "the same for infrared pictures alone (CT with ct/mr); range where it is not given"
+_RANGE_JOINT = ("one map for all pictures of a scene (true), or one for each picture (false); when not given, one for "
+                "exposures and focus series, one each for infrared and visible")
+_MEGAPIXELS = "larger pictures are refused by name before they are decoded, in millions of pixels"
 
 
 class TrainDataOptions(Section):
@@ -49,7 +53,10 @@ class TrainDataOptions(Section):
     ctmr_trainpairs: PathText | None = Field(None, description="stage 2 with modalities ct/mr: list of the pairs")
     modalities: Literal["ir/vi", "ct/mr"] = Field("ir/vi", description="stage 2: what the pairs show; ct/mr reads "
                                                   "the ctmr keys when ctmr_dataroot is given, else the same keys")
-    ir_range: IrRange = Field("full", description=_IR_RANGE)
+    range: ValueRange = Field("full", description=_RANGE)
+    ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
+    range_joint: bool | None = Field(None, description=_RANGE_JOINT)
+    max_megapixels: Number = Field(250, gt=0, description=_MEGAPIXELS)
 
     max_iter: Whole | None = published()
     iter_size: Whole | None = published()
@@ -90,7 +97,10 @@ class PairDataOptions(Section):
         description="published key without effect: pictures keep their size")
     batch_size: Whole = Field(1, ge=1, description="published key; pairs are fused one by one, windows in batches")
     workers: Whole = Field(1, ge=0, description="processes that read pictures and compute metrics")
-    ir_range: IrRange = Field("full", description=_IR_RANGE)
+    range: ValueRange = Field("full", description=_RANGE)
+    ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
+    range_joint: bool | None = Field(None, description=_RANGE_JOINT)
+    max_megapixels: Number = Field(250, gt=0, description=_MEGAPIXELS)
 
     @property
     def scene_folder(self) -> str | None:

@@ -13,6 +13,7 @@ from torch import nn
 from option.schema import Options
 from utils.errors import UserError
 from utils.pictures.depth import to_8_bit
+from utils.pictures.reading import ReadingRule
 from utils.pictures.writing import write_picture
 from utils.plots import ContactSheet
 
@@ -90,13 +91,14 @@ def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser
     """
     def build(options: Options, model: nn.Module, run_dir: Path) -> PairValidation:
         val = options.dataset.val
+        rule = ReadingRule.of(val)
         found = find(val, options.name)
         for problem in found.problems:
             log.warning("validation: %s", problem)
 
         def show(paths: Any, model: nn.Module) -> Shown:
             fuse = fuser(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
-            pair = load(paths, val.ir_range, found.task)
+            pair = load(paths, rule, found.task)
             first, second = pair.first.pixels, pair.second.pixels
             result = fuse(pair.first, pair.second, task=found.task)
             scores = score("common", to_8_bit(first), to_8_bit(second), to_8_bit(result.fused))

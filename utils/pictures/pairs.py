@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError
-from utils.pictures.depth import ValueRange
 from utils.pictures.layouts import Finding, PairPaths, Task, pair_folders, pair_scenes
 from utils.pictures.picture import Picture, Role
-from utils.pictures.reading import read_picture
+from utils.pictures.reading import AS_STORED, ReadingRule, read_scene
 from utils.pictures.seen import is_turned, size_text
 
 if TYPE_CHECKING:
@@ -51,12 +50,15 @@ class Stack:
     Attributes:
         stem: names the results.
         pictures: the pair's two first, then the others in the order of their names.
-        roles: what each shows: ``infrared`` and ``visible`` for IVF, ``none`` otherwise.
     """
 
     stem: str
     pictures: tuple[Picture, ...]
-    roles: tuple[Role, ...]
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """What each shows: ``infrared`` and ``visible`` for IVF, ``none`` otherwise."""
+        return tuple(picture.role for picture in self.pictures)
 
     @property
     def paths(self) -> tuple[Path | None, ...]:
@@ -135,39 +137,37 @@ def task_of_run(run_name: str) -> Task:
                     f"{', '.join(word for word, _ in _NAME_RULE)}; set datashell to IVF, MEF or MFF")
 
 
-def load_pair(paths: PairPaths, ir_range: ValueRange = "full", task: Task | None = "IVF") -> Pair:
+def load_pair(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF") -> Pair:
     """Decodes a pair.
 
     Args:
         paths: from :func:`find_pairs`.
-        ir_range: how the infrared picture's values are mapped (IVF only), see :func:`utils.pictures.depth.stretch`.
+        rule: how values are mapped.
         task: the layout.
 
     Raises:
         UserError: a file cannot be decoded, the sizes differ, or a side has fewer than 16 pixels; names files and
             sizes.
     """
-    return Pair(paths.stem, *_read((paths.first, paths.second), ir_range, task))
+    return Pair(paths.stem, *_read((paths.first, paths.second), rule, task))
 
 
-def load_stack(paths: PairPaths, ir_range: ValueRange = "full", task: Task | None = "IVF") -> Stack:
+def load_stack(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF") -> Stack:
     """Decodes all pictures of a scene.
 
     Args:
-        paths, ir_range, task: as :func:`load_pair` takes them.
+        paths, rule, task: as :func:`load_pair` takes them.
 
     Raises:
         UserError: as :func:`load_pair`.
     """
-    pictures = _read((paths.first, paths.second, *paths.others), ir_range, task)
+    return Stack(paths.stem, tuple(_read((paths.first, paths.second, *paths.others), rule, task)))
+
+
+def _read(files: tuple[Path, ...], rule: ReadingRule, task: Task | None) -> list[Picture]:
+    """Pictures of one size; in IVF the first is infrared and the second visible."""
     first: tuple[Role, ...] = ("infrared", "visible") if task == "IVF" else ("none", "none")
-    return Stack(paths.stem, tuple(pictures), first + ("none",) * (len(pictures) - 2))
-
-
-def _read(files: tuple[Path, ...], ir_range: ValueRange, task: Task | None) -> list[Picture]:
-    """Pictures of one size; the first is infrared in IVF."""
-    pictures = [read_picture(file, value_range=ir_range if task == "IVF" and file is files[0] else "full")
-                for file in files]
+    pictures = read_scene(files, rule, first + ("none",) * (len(files) - 2))
     first = pictures[0]
     for other in pictures[1:]:
         if other.size != first.size:

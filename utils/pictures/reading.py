@@ -58,6 +58,9 @@ class ReadingRule:
         return cls(options.range, options.ir_range, options.range_joint, round(options.max_megapixels * 1e6))
 
 
+AS_STORED = ReadingRule()
+
+
 @dataclass(frozen=True)
 class _Stored:
     """A decoded file: (H,W,1 or 3) RGB values of any real type, upright."""

@@ -7,6 +7,7 @@ from option.schema import TestDataOptions, ValDataOptions
 from utils.errors import MissingFileError, UserError
 from utils.pictures.layouts import is_truth, split_stem
 from utils.pictures.pairs import PairPaths, find_pairs, load_pair, load_stack, task_of_run
+from utils.pictures.reading import ReadingRule
 from utils.pictures.writing import write_picture
 
 
@@ -292,9 +293,22 @@ def test_infrared_range_touches_only_the_infrared_picture(tmp_path):
     second = picture(tmp_path / "b.png", 100)
     paths = PairPaths("s", first, second)
     assert load_pair(paths).first.pixels.max() == 300
-    stretched = load_pair(paths, "minmax", "IVF")
+    rule = ReadingRule(infrared_range="minmax")
+    stretched = load_pair(paths, rule, "IVF")
     assert stretched.first.pixels.max() == 65535 and stretched.second.pixels.max() == 100
-    assert load_pair(paths, "minmax", "MEF").first.pixels.max() == 300
+    assert (stretched.first.role, stretched.second.role) == ("infrared", "visible")
+    assert load_pair(paths, rule, "MEF").first.pixels.max() == 300
+
+
+@pytest.mark.parametrize(("task", "joint", "expected"), [
+    ("IVF", None, (65535, 65535)), ("MEF", None, (65535, 32768)), ("MFF", None, (65535, 32768)),
+    ("IVF", True, (65535, 32768)), ("MEF", False, (65535, 65535))])
+def test_one_range_serves_all_pictures_and_keeps_which_exposure_is_brighter(tmp_path, task, joint, expected):
+    """12 bits in 16: CT and MR each on its own range, the exposures of a scene on one."""
+    bright, dark = (np.arange(401, dtype=np.uint16).reshape(1, 401).repeat(20, 0) * step for step in (10, 5))
+    paths = PairPaths("s", write_picture(tmp_path / "a.png", bright), write_picture(tmp_path / "b.png", dark))
+    pair = load_pair(paths, ReadingRule("minmax", joint=joint), task)
+    assert (pair.first.pixels.max(), pair.second.pixels.max()) == expected
 
 
 def test_real_folders_are_read(shared_data):
