@@ -19,7 +19,7 @@ import numpy as np
 from data.demo import PHOTOGRAPHS, write_demo
 from metrics import COMMON, compute
 from metrics.evaluate import score_folders
-from metrics.folders import Method, SourceSet, find_scenes, find_sources
+from metrics.folders import Method, find_scenes, find_sources
 from metrics.index import Chapter, write_index
 from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison, file_name
@@ -28,6 +28,7 @@ from metrics.scores import one_line
 from models.fuser import DEFAULT_WEIGHTS, PRETRAINED, Fuser
 from models.registry import MODELS
 from utils.cli import run
+from utils.pictures.pairs import PairList
 from utils.pictures.reading import read_grey_or_rgb
 from utils.pictures.writing import write_picture
 from utils.plots import ContactSheet
@@ -137,7 +138,7 @@ def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], prov
     return Chapter(place, task.title, task.note, comparison, draw_sheet(comparison, task.sides))
 
 
-def fuse_pairs(method: str, fuser: Fuser, sources: SourceSet, folder: Path, task: str) -> Method:
+def fuse_pairs(method: str, fuser: Fuser, sources: PairList, folder: Path, task: str) -> Method:
     """Fuse every pair; the pictures lie in a folder of their own."""
     log.info("%s: %s", task, method)
     folder = folder / file_name(method)

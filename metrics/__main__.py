@@ -2,10 +2,11 @@
 
     python -m metrics --list
     python -m metrics --a infrared --b visible --fused results/Ours results/Theirs --out scores --html
-    python -m metrics --pairs scenes --fused Ours=results/run7/test_images --names EN,SSIM,Q_CV --colour channels
+    python -m metrics --pairs scenes --layout MEF --fused Ours=results/run7 --names EN,SSIM,Q_CV --colour channels
+    python -m metrics --pairs results/run7 --fused results/run7 --truth photographs --names PSNR_truth,SSIM_truth
 
-``--a`` and ``--b`` hold one picture a pair under the same name, ``--pairs`` holds one folder a scene with two
-pictures in each. How a method's picture of a pair is found stands in ``metrics/folders.py``.
+``--a`` and ``--b`` hold one picture a pair under the same name, ``--pairs`` any layout of docs/DATA.md or a run folder
+of ``test.py``. How a method's picture of a pair is found stands in ``metrics/folders.py``.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from metrics import METRICS, expand
 from metrics.evaluate import score_folders
-from metrics.folders import find_results, find_scenes, find_sources, name_methods
+from metrics.folders import find_results, find_scenes, find_sources, name_methods, with_truths
 from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison
 from metrics.report import ARROWS, decimals, definitions, write_report
@@ -42,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--list", action="store_true", help="print the table of metrics and stop")
     line.add_argument("--a", type=Path, metavar="DIR", help="first sources (infrared, over-exposed, near)")
     line.add_argument("--b", type=Path, metavar="DIR", help="second sources, same file names")
-    line.add_argument("--pairs", type=Path, metavar="DIR", help="instead: DIR/<scene>/ with two pictures")
+    line.add_argument("--pairs", type=Path, metavar="DIR", help="instead: one folder a scene, flat files "
+                      "<scene>_<word>, two folders of sides, or a run folder of test.py with its inputs")
+    line.add_argument("--layout", choices=["IVF", "MEF", "MFF"], help="for --pairs: which two pictures of a scene "
+                      "(docs/DATA.md); default: scenes of two, by name")
+    line.add_argument("--truth", type=Path, metavar="DIR", help="ground truths under the pairs' names, for "
+                      "PSNR_truth and SSIM_truth; default: those that lie in the scenes")
+    line.add_argument("--ir-range", choices=["full", "minmax", "percentile"], default="full", help="how the first "
+                      "sources' values were mapped for fusing (dataset.test.ir_range); default: full")
     line.add_argument("--fused", nargs="+", metavar="[NAME=]DIR", help="one folder of results for each method")
     line.add_argument("--names", nargs="+", default=["common"], metavar="METRIC",
                       help="metrics, common (the ten that papers report most) or all; default: common")
@@ -68,14 +76,17 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(metric_table() + "\n")
         return 0
     _check(options)
-    sources = find_scenes(options.pairs) if options.pairs else find_sources(options.a, options.b)
+    sources = find_scenes(options.pairs, options.layout) if options.pairs else find_sources(options.a, options.b)
+    if options.truth:
+        sources = with_truths(sources, options.truth)
     methods = name_methods(options.fused)
     names = expand(",".join(options.names))
     stems = [pair.stem for pair in sources.pairs]
     total = sum(len(find_results(method, stems).pictures) for method in methods)
     with tqdm(total=total, unit="picture", desc="scoring", disable=None, leave=False) as bar:
-        comparison = score_folders(sources, methods, names, colour=options.colour, workers=options.workers,
-                                   shared_only=options.shared, progress=lambda: bar.update() and None)
+        comparison = score_folders(sources, methods, names, colour=options.colour, ir_range=options.ir_range,
+                                   workers=options.workers, shared_only=options.shared,
+                                   progress=lambda: bar.update() and None)
     for line in comparison.problems():
         sys.stderr.write(f"note: {line}\n")
     sys.stdout.write(score_table(comparison) + "\n")
@@ -118,6 +129,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("no sources; command line; give --a DIR and --b DIR, or --pairs DIR")
     if not options.fused:
         raise UserError("no results to score; command line; give --fused DIR [DIR ...]")
+    if options.layout and not options.pairs:
+        raise UserError("--layout chooses pictures of a scene; command line; it needs --pairs")
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise UserError(f"not a folder; {options.out}; give --out a folder")
     if options.html and not options.out:
         raise UserError("--html has nowhere to write; command line; add --out DIR")
     if options.workers < 0 or options.pictures < 0:
@@ -129,7 +144,10 @@ def _check(options: argparse.Namespace) -> None:
 def _write(comparison: Comparison, options: argparse.Namespace, names: Sequence[str]) -> list[Path]:
     """Everything that goes to ``--out``."""
     sources = str(options.pairs) if options.pairs else f"{options.a}, {options.b}"
-    provenance = {"version": f"{VERSION} ({commit()})", "colour": options.colour, "sources": sources,
+    provenance = {"version": f"{VERSION} ({commit()})", "colour": options.colour, "ir_range": options.ir_range,
+                  "sources": sources, **({"layout": options.layout} if options.layout else {}),
+                  **({"truth": str(options.truth)} if options.truth else {}),
+                  **({"pairs": "those that every method has"} if options.shared else {}),
                   "results": {method.name: str(method.folder) for method in comparison.methods},
                   "definitions": definitions(names)}
     files = comparison.write(options.out, provenance)

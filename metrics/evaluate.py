@@ -1,12 +1,14 @@
 """Scoring many pairs on worker processes, beside a program that is busy with other things (fusing, say)."""
 
 import contextlib
+import math
 import os
 import sys
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,14 +16,24 @@ import cv2
 import numpy as np
 
 from metrics import METRICS, compute, expand
-from metrics.folders import Method, SourceSet, find_results
+from metrics.folders import Method, find_results
 from metrics.ranking import Comparison
 from metrics.scores import Scores
 from utils.errors import UserError
-from utils.pictures.depth import to_8_bit
+from utils.pictures.depth import ValueRange, to_8_bit
+from utils.pictures.pairs import PairList
 from utils.pictures.reading import read_grey_or_rgb
 
-Picture = np.ndarray | str | Path
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file whose values are mapped as they were for fusing, see :func:`utils.pictures.depth.stretch`."""
+
+    path: Path
+    value_range: ValueRange = "full"
+
+
+Picture = np.ndarray | str | Path | SourceFile
 Progress = Callable[[], None]
 
 # A worker is one thread of arithmetic: more would fight with the fusing for the same cores.
@@ -52,7 +64,7 @@ class Pool:
                 for _ in range(workers):
                     self._executor.submit(_no_work)
 
-    def submit(self, names: Sequence[str], colour: str, triple: tuple[Picture, Picture, Picture]) -> Future:
+    def submit(self, names: Sequence[str], colour: str, triple: Sequence[Picture | None]) -> Future:
         """Queue one triple; the future's result is an ``_Outcome``."""
         if self._executor is None:
             done: Future = Future()
@@ -88,24 +100,28 @@ class Scorer:
         workers: processes of its own pool; 0 scores inside ``submit``. One is enough to keep up with fusing.
         colour: ``grey`` or ``channels``.
         pool: workers to share with other scorers; ``workers`` is then not used.
+        ir_range: how the first source's values were or are mapped, for the record; arrays come mapped already.
+        truths: whether pairs have ground truths.
 
     Raises:
-        UserError: a metric is not known or compares with a ground truth.
+        UserError: a metric is not known, or compares with a ground truth and there are none.
     """
 
     def __init__(self, names: str | Sequence[str], workers: int = 1, colour: str = "grey",
-                 pool: Pool | None = None) -> None:
+                 pool: Pool | None = None, *, ir_range: ValueRange = "full", truths: bool = False) -> None:
         self.names = tuple(expand(names))
         compared = [name for name in self.names if "t" in METRICS[name].inputs]
-        if compared:
-            raise UserError(f"{', '.join(compared)} need a ground truth; scoring pairs; call metrics.compute for them")
-        self.colour = colour
+        if compared and not truths:
+            raise UserError(f"{', '.join(compared)} need a ground truth; scoring pairs; python -m metrics --truth DIR "
+                            "scores results against one")
+        self.colour, self.ir_range = colour, ir_range
         self._pool = pool if pool is not None else Pool(workers)
         self._owns_pool = pool is None
         self._futures: dict[str, Future] = {}
         self._seconds: dict[str, float] = {}
 
-    def submit(self, stem: str, a: Picture, b: Picture, f: Picture, seconds: float | None = None) -> None:
+    def submit(self, stem: str, a: Picture, b: Picture, f: Picture, seconds: float | None = None,
+               truth: Picture | None = None) -> None:
         """Queue one pair.
 
         Args:
@@ -113,13 +129,14 @@ class Scorer:
             a, b, f: the sources and the fused picture, (H, W), (H, W, 1) or (H, W, 3) RGB, uint8, or uint16 which is
                 rounded to 8 bits; or the files of them, which the worker reads.
             seconds: what fusing took, for the record.
+            truth: ground truth; without one, metrics that compare with it are NaN.
 
         Raises:
             ValueError: the stem has been submitted before.
         """
         if stem in self._futures:
             raise ValueError(f"Scorer.submit: {stem!r} was submitted before; give every pair its own stem")
-        self._futures[stem] = self._pool.submit(self.names, self.colour, (a, b, f))
+        self._futures[stem] = self._pool.submit(self.names, self.colour, (a, b, f, truth))
         if seconds is not None:
             self._seconds[stem] = float(seconds)
 
@@ -139,7 +156,7 @@ class Scorer:
                 progress()
         self.close()
         seconds = {stem: value for stem, value in self._seconds.items() if stem in values}
-        return Scores(self.names, values, seconds, sizes, tuple(problems), self.colour)
+        return Scores(self.names, values, seconds, sizes, tuple(problems), self.colour, self.ir_range)
 
     def close(self) -> None:
         if self._owns_pool:
@@ -152,15 +169,17 @@ class Scorer:
         self.close()
 
 
-def score_folders(sources: SourceSet, methods: Sequence[Method], names: str | Sequence[str], *, colour: str = "grey",
-                  workers: int = 1, shared_only: bool = False, progress: Progress | None = None) -> Comparison:
+def score_folders(sources: PairList, methods: Sequence[Method], names: str | Sequence[str], *, colour: str = "grey",
+                  ir_range: ValueRange = "full", workers: int = 1, shared_only: bool = False,
+                  progress: Progress | None = None) -> Comparison:
     """Score result folders against a set of pairs.
 
     Args:
-        sources: from ``find_sources`` or ``find_scenes``.
+        sources: from ``find_sources`` or ``find_scenes``; metrics that compare with a ground truth take the pairs'.
         methods: from ``name_methods``.
         names: metrics, as ``metrics.expand`` takes them.
         colour: ``grey`` or ``channels``.
+        ir_range: how the first sources' values were mapped for fusing.
         workers: processes.
         shared_only: score only the pairs for which every method has a picture.
         progress: called after each pair of each method.
@@ -173,24 +192,26 @@ def score_folders(sources: SourceSet, methods: Sequence[Method], names: str | Se
     found = [find_results(method, stems) for method in methods]
     if shared_only:
         kept = [stem for stem in stems if all(stem in method.pictures for method in found)]
-        sources = SourceSet(tuple(pair for pair in sources.pairs if pair.stem in kept), sources.problems)
+        sources = replace(sources, pairs=[pair for pair in sources.pairs if pair.stem in kept])
         found = [find_results(method, kept) for method in methods]
     if not any(method.pictures for method in found):
         folders = ", ".join(str(method.folder) for method in methods)
         raise UserError(f"no fused picture matches a pair; {folders}; a result is found by the stem of its sources, "
                         f"e.g. {stems[0]}.png or {stems[0]}_recover.png")
     with Pool(workers) as pool:
-        scorers = {method.name: Scorer(names, colour=colour, pool=pool) for method in found}
+        truths = any(pair.truth for pair in sources.pairs)
+        scorers = {method.name: Scorer(names, colour=colour, pool=pool, ir_range=ir_range, truths=truths)
+                   for method in found}
         for pair in sources.pairs:
             for method in found:
                 if pair.stem in method.pictures:
-                    triple = (pair.first, pair.second, method.pictures[pair.stem])
-                    scorers[method.name].submit(pair.stem, *triple)
+                    triple = (SourceFile(pair.first, ir_range), pair.second, method.pictures[pair.stem])
+                    scorers[method.name].submit(pair.stem, *triple, truth=pair.truth)
         scores = {name: scorer.collect(progress) for name, scorer in scorers.items()}
     return Comparison(sources, tuple(found), tuple(names), scores)
 
 
-def comparison_of(scores: Mapping[str, Scores], sources: SourceSet, folders: Mapping[str, Path]) -> Comparison:
+def comparison_of(scores: Mapping[str, Scores], sources: PairList, folders: Mapping[str, Path]) -> Comparison:
     """A comparison from scores that are there already, e.g. those that ``test.py`` collected while it fused.
 
     Args:
@@ -203,21 +224,31 @@ def comparison_of(scores: Mapping[str, Scores], sources: SourceSet, folders: Map
     return Comparison(sources, methods, next(iter(scores.values())).names, dict(scores))
 
 
-def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Picture,
+def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Picture, truth: Picture | None = None,
            ) -> tuple[dict[str, float], tuple[int, int], list[str]]:
     """Worker's job: (values, (width, height), problems); no values if the triple cannot be scored at all."""
     try:
-        a, b, f = (read_grey_or_rgb(Path(x)) if isinstance(x, (str, Path)) else to_8_bit(x) for x in (a, b, f))
+        a, b, f = (_read(picture) for picture in (a, b, f))
+        truth = None if truth is None else _read(truth)
     except UserError as error:
         return {}, (0, 0), [str(error)]
     size = (f.shape[1], f.shape[0])
     if not a.shape[:2] == b.shape[:2] == f.shape[:2]:
         told = ", ".join(f"{x.shape[1]} x {x.shape[0]}" for x in (a, b, f))
         return {}, size, [f"sizes differ (first, second, fused: {told}); not scored"]
+    possible = [name for name in names if truth is not None or "t" not in METRICS[name].inputs]
     try:
-        return compute(names, a, b, f, colour=colour), size, []
+        values = compute(possible, a, b, f, colour=colour, truth=truth)
     except UserError as error:
         return {}, size, [str(error)]
+    return {name: values.get(name, math.nan) for name in names}, size, []
+
+
+def _read(picture: Picture) -> np.ndarray:
+    """(H, W) or (H, W, 1 or 3) uint8."""
+    if isinstance(picture, SourceFile):
+        return read_grey_or_rgb(picture.path, value_range=picture.value_range)
+    return read_grey_or_rgb(Path(picture)) if isinstance(picture, (str, Path)) else to_8_bit(picture)
 
 
 def _start_worker() -> None:

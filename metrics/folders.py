@@ -1,41 +1,28 @@
-"""Finding pairs of sources and the pictures that methods made of them, by name and never by position.
+"""The pairs of sources, and the pictures that methods made of them, by name and never by position.
 
-How a stem is found. The stems of a set are the file names, without ending, of the first source folder; the second
-source has the same stem. A method's picture for ``stem`` is, in this order,
+Sources are found by the same layouts as for fusing (``utils/pictures/layouts.py``). A method's picture for ``stem`` is,
+in this order,
 
 1. ``stem.<ending>``;
 2. ``stem_recover``, ``stem_fused``, ``stem_fusion`` or ``stem_result`` (the first is what ``test.py`` writes);
 3. ``stem_<method>``, ``stem-<method>`` or ``<method>_stem``, where the method is the folder's name, in any case.
 
-Two pictures of one stem and different endings are an error: nothing says which one is meant.
+Where two files differ in their ending only, nothing says which one is meant, and neither is taken.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from utils.errors import MissingFileError, UserError
-from utils.pictures.codecs import is_picture
+from utils.pictures.codecs import list_pictures
+from utils.pictures.layouts import Finding, PairPaths, Task, is_truth, pair_folders, pair_scenes, split_stem
+from utils.pictures.pairs import PairList, listed
 
 FUSED_SUFFIXES = ("recover", "fused", "fusion", "result")
 RESULT_FOLDERS = ("test_images", "fused", "results")
-
-
-@dataclass(frozen=True)
-class SourcePair:
-    """Where the two sources of one pair lie."""
-
-    stem: str
-    first: Path
-    second: Path
-
-
-@dataclass(frozen=True)
-class SourceSet:
-    """All pairs of a data set and, one line each, what could not be paired."""
-
-    pairs: tuple[SourcePair, ...]
-    problems: tuple[str, ...] = ()
+RUN_PICTURES, RUN_INPUTS = "test_images", ("_over", "_under")  # what test.py writes
 
 
 @dataclass(frozen=True)
@@ -45,76 +32,93 @@ class Method:
     Attributes:
         pictures: stem -> file.
         missing: stems for which the folder has no picture.
+        problems: one line for each stem with two pictures.
     """
 
     name: str
     folder: Path
     pictures: dict[str, Path] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
-def picture_files(folder: Path) -> dict[str, Path]:
-    """Stem -> picture file of a folder, in the order of the names.
-
-    Raises:
-        MissingFileError: no such folder.
-        UserError: a stem occurs with two endings.
-    """
-    if not folder.is_dir():
-        raise MissingFileError(f"no such folder; {folder}; give a folder of pictures")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not is_picture(path):
-            continue
-        if path.stem in files:
-            raise UserError(
-                f"two pictures of one stem; {files[path.stem]} and {path.name}; keep the one to be scored")
-        files[path.stem] = path
-    return files
-
-
-def find_sources(first: Path, second: Path) -> SourceSet:
+def find_sources(first: Path, second: Path) -> PairList:
     """Pair two folders by file stem.
 
     Raises:
+        MissingFileError: no such folder.
         UserError: the folders have no stem in common.
     """
-    a, b = picture_files(first), picture_files(second)
-    pairs = tuple(SourcePair(stem, a[stem], b[stem]) for stem in a if stem in b)
-    if not pairs:
-        raise UserError(f"no picture has the same name in both folders; {first} and {second}; "
-                        "pairs are matched by file name without its ending")
-    problems = [f"{a[stem].name}: not in {second}" for stem in a if stem not in b]
-    problems += [f"{b[stem].name}: not in {first}" for stem in b if stem not in a]
-    return SourceSet(pairs, tuple(problems))
+    found = Finding(check=False)
+    pair_folders(first, second, found)
+    return listed(found, None, f"{first} and {second}")
 
 
-def find_scenes(folder: Path) -> SourceSet:
-    """Pairs from ``folder/<scene>/`` with two pictures each, in the order of their names; the stem is the scene.
+def find_scenes(folder: Path, layout: Task | None = None) -> PairList:
+    """Pairs below one folder.
+
+    Args:
+        folder: with one folder a scene, two folders of sides, flat files ``<scene>_<word>``, or a run folder of
+            ``test.py`` that holds the inputs (``save.inputs``).
+        layout: chooses two of a scene's pictures as ``dataset.test.datashell`` does; None takes scenes of two, in the
+            order of their names.
 
     Raises:
         MissingFileError: no such folder.
-        UserError: no scene has exactly two pictures.
+        UserError: no pair is found.
     """
-    if not folder.is_dir():
-        raise MissingFileError(f"no such folder; {folder}; give the folder that holds one folder a scene")
-    pairs, problems = [], []
-    for scene in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files = list(picture_files(scene).values())
-        if len(files) == 2:
-            pairs.append(SourcePair(scene.name, *files))
-        else:
-            problems.append(f"{scene.name}: {len(files)} pictures where two are needed")
-    if not pairs:
-        raise UserError(f"no scene with two pictures; {folder}; --pairs wants FOLDER/<scene>/ with two pictures in "
-                        "each, or use --a and --b for two folders")
-    return SourceSet(tuple(pairs), tuple(problems))
+    found = Finding(check=False)
+    if (folder / RUN_PICTURES).is_dir():
+        found.pairs.extend(_run_inputs(folder / RUN_PICTURES))
+        if not found.pairs:
+            raise UserError(f"{folder}: this run kept no inputs (save.inputs); give the folders of the data set")
+    else:
+        pair_scenes(folder, layout, found)
+    return listed(found, layout, str(folder))
+
+
+def _run_inputs(folder: Path) -> list[PairPaths]:
+    files = {file.stem: file for file in list_pictures(folder)}
+    first, second = RUN_INPUTS
+    stems = [name.removesuffix(first) for name in files if name.endswith(first)]
+    return [PairPaths(stem, files[stem + first], files[stem + second]) for stem in stems if stem + second in files]
+
+
+def with_truths(sources: PairList, folder: Path) -> PairList:
+    """The pairs with their ground truths from a folder: ``<stem>`` or ``<stem>_gt``, any ending.
+
+    Raises:
+        MissingFileError: no such folder.
+        UserError: it has none of the pairs' truths.
+    """
+    problems: list[str] = []
+    files = _by_stem(folder, problems)
+    files = {split_stem(stem)[0]: file for stem, file in files.items() if is_truth(stem)} | files
+    pairs = [replace(pair, truth=files.get(pair.stem, pair.truth)) for pair in sources.pairs]
+    lacking = [pair.stem for pair in pairs if pair.truth is None]
+    if len(lacking) == len(pairs):
+        raise UserError(f"no ground truth has the name of a pair; {folder}; it is found by the stem, e.g. "
+                        f"{pairs[0].stem}.png or {pairs[0].stem}_gt.png")
+    if lacking:
+        problems.append(f"no ground truth for {', '.join(lacking)}; in {folder}")
+    return replace(sources, pairs=pairs, problems=[*sources.problems, *problems])
+
+
+def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Stem -> the one picture of that stem."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for file in list_pictures(folder):
+        groups[file.stem].append(file)
+    problems.extend(f"two pictures of one stem, neither is taken; {' and '.join(map(str, files))}"
+                    for files in groups.values() if len(files) > 1)
+    return {stem: files[0] for stem, files in groups.items() if len(files) == 1}
 
 
 def name_methods(arguments: Sequence[str | Path]) -> list[Method]:
     """Name methods after their folders; ``NAME=FOLDER`` names one outright.
 
-    A folder called ``test_images`` (as ``test.py`` makes them), ``fused`` or ``results`` takes its parent's name.
+    A folder called ``test_images`` (as ``test.py`` makes them), ``fused`` or ``results`` takes its parent's name. Of a
+    run folder, ``test_images`` is taken.
 
     Raises:
         MissingFileError: a folder does not exist.
@@ -123,21 +127,24 @@ def name_methods(arguments: Sequence[str | Path]) -> list[Method]:
     methods: list[Method] = []
     for argument in arguments:
         name, _, rest = str(argument).partition("=")
-        folder = Path(rest) if rest and not Path(argument).is_dir() else Path(argument)
-        if not folder.is_dir():
-            raise MissingFileError(f"no such folder; {folder}; give a folder of fused pictures")
-        full = folder.resolve()
-        if folder == Path(argument):
+        named = bool(rest) and not Path(argument).is_dir()
+        given = Path(rest) if named else Path(argument)
+        if not given.is_dir():
+            raise MissingFileError(f"no such folder; {given}; give a folder of fused pictures")
+        folder = given / RUN_PICTURES if (given / RUN_PICTURES).is_dir() else given
+        if not named:
+            full = folder.resolve()
             name = full.parent.name if full.name in RESULT_FOLDERS and full.parent.name else full.name
         if any(name == method.name for method in methods):
-            raise UserError(f"two methods are called {name}; {folder}; name one yourself: OTHER={folder}")
+            raise UserError(f"two methods are called {name}; {given}; name one yourself: OTHER={given}")
         methods.append(Method(name, folder))
     return methods
 
 
 def find_results(method: Method, stems: Sequence[str]) -> Method:
     """Look up the method's picture of every stem (rule at the top of this module)."""
-    files = picture_files(method.folder)
+    problems: list[str] = []
+    files = _by_stem(method.folder, problems)
     lower = {stem.lower(): path for stem, path in files.items()}
     found: dict[str, Path] = {}
     for stem in stems:
@@ -148,4 +155,4 @@ def find_results(method: Method, stems: Sequence[str]) -> Method:
         if path is not None:
             found[stem] = path
     missing = tuple(stem for stem in stems if stem not in found)
-    return Method(method.name, method.folder, found, missing)
+    return Method(method.name, method.folder, found, missing, tuple(problems))

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from metrics.folders import SourcePair
 from metrics.ranking import Comparison
 from utils.errors import UserError
+from utils.pictures.layouts import PairPaths
 from utils.pictures.reading import read_grey_or_rgb
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ def load_pairs(comparison: Comparison, stems: Sequence[str], side: int) -> list[
             (labels[0], "source", known[stem].first), (labels[1], "source", known[stem].second)]
         files += [(name, "method", methods[name].pictures[stem]) for name in comparison.order()
                   if stem in comparison.scores[name].values]
-        full = [read_grey_or_rgb(path) for _, _, path in files]
+        ranges = [comparison.ir_range, *["full"] * (len(files) - 1)]
+        full = [read_grey_or_rgb(path, value_range=used) for (_, _, path), used in zip(files, ranges)]
         pictures = tuple(Shown(label, role, shrink(pixels, side))
                          for (label, role, _), pixels in zip(files, full))
         size = (full[0].shape[1], full[0].shape[0])
@@ -126,7 +127,7 @@ def load_pairs(comparison: Comparison, stems: Sequence[str], side: int) -> list[
     return shown
 
 
-def source_labels(pair: SourcePair) -> tuple[str, str]:
+def source_labels(pair: PairPaths) -> tuple[str, str]:
     """What to call the two sources: their folders' names (``ir``, ``vi``), or within one folder their own."""
     if pair.first.parent != pair.second.parent:
         names = pair.first.parent.name, pair.second.parent.name

@@ -78,7 +78,7 @@ def make_plot(comparison: Comparison, name: str) -> Plot:
     rows = []
     for number, method in enumerate(order):
         pairs = [places[stem] for stem in comparison.scores[method].stems]
-        best = len(comparison.ranked) > 1 and method in ranks and ranks[method][name] < 2
+        best = len(comparison.ranked) > 1 and method in ranks and ranks[method].get(name, math.inf) < 2
         rows.append(_row(method, TOP + (number + 0.5) * ROW, columns[method], pairs, means[method],
                          (method in comparison.ranked, best), place))
     ticks = tuple((place(value), _tick_text(value)) for value in nice_ticks(low, high, log))

@@ -1,31 +1,41 @@
 """Several methods on one data set, side by side: ranks for each metric and their mean."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from metrics.folders import Method, SourceSet
-from metrics.scores import Provenance, Scores, cell, write_json, write_table
+from metrics.folders import Method
+from metrics.scores import Provenance, Scores, cell, mean_of, write_json, write_table
 from metrics.table import METRICS
+from utils.files import text_cell
+from utils.pictures.pairs import PairList
+
+_LONGEST_NAME = 80
 
 
 def rank(values: Sequence[float], better: str) -> list[float]:
-    """Ranks, 1 is best; equal values share the mean of their ranks; NaN shares the last ones.
+    """Ranks, 1 is best; equal values share the mean of their ranks.
 
     Args:
-        values: one number a method.
+        values: one number a method; infinite ones are the best or the worst, as the direction says.
         better: ``higher``, ``lower`` or ``nearest0`` (the smaller absolute value).
+
+    Raises:
+        ValueError: another direction, or a NaN, which has no rank.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if better not in ("higher", "lower", "nearest0"):
         raise ValueError(f"rank: better={better!r}; give higher, lower or nearest0")
     cost = -numbers if better == "higher" else np.abs(numbers) if better == "nearest0" else numbers
-    cost = np.where(np.isnan(cost), np.inf, cost)
+    if np.isnan(cost).any():
+        raise ValueError("rank: NaN has no rank; leave the pairs out for which a method is not defined")
     # 12 digits: what two orders of summation make of one number must not decide a rank
     return [float(place) for place in rankdata([float(f"{value:.12g}") for value in cost], method="average")]
 
@@ -39,7 +49,9 @@ def direction(name: str) -> str:
 class Comparison:
     """The scores of several methods.
 
-    A method without a score for some pair is shown but not ranked: a mean over other pairs compares nothing.
+    Ranks compare means over the same pairs. So a method without a score for some pair is shown but not ranked, and so
+    is one for which a metric that others have is defined nowhere (CC of a constant picture, say): a mean rank over
+    fewer metrics compares nothing. Of the ranked methods, each metric is ranked on the pairs where all are defined.
 
     Attributes:
         sources: the pairs.
@@ -48,7 +60,7 @@ class Comparison:
         scores: method name -> its scores.
     """
 
-    sources: SourceSet
+    sources: PairList
     methods: tuple[Method, ...]
     names: tuple[str, ...]
     scores: dict[str, Scores]
@@ -58,37 +70,64 @@ class Comparison:
         return tuple(pair.stem for pair in self.sources.pairs)
 
     @property
+    def ir_range(self) -> str:
+        """How the first sources' values were mapped."""
+        return next(iter(self.scores.values())).ir_range
+
+    @cached_property
+    def undefined(self) -> dict[str, tuple[str, ...]]:
+        """Method with a score for every pair -> metrics that are defined for none of its pairs, but for others'."""
+        whole = [name for name, scores in self.scores.items() if len(scores.values) == len(self.stems)]
+        nowhere = {name: {metric for metric in self.names if np.isnan(self.scores[name].column(metric)).all()}
+                   for name in whole}
+        everybody = set.intersection(*nowhere.values()) if nowhere else set()
+        return {name: tuple(metric for metric in self.names if metric in lacking - everybody)
+                for name, lacking in nowhere.items()}
+
+    @property
     def ranked(self) -> tuple[str, ...]:
-        """Names of the methods that have a score for every pair, in the order given."""
-        return tuple(name for name, scores in self.scores.items() if len(scores.values) == len(self.stems))
+        """Names of the methods that are ranked, in the order given."""
+        return tuple(name for name, lacking in self.undefined.items() if not lacking)
 
     @property
     def partial(self) -> tuple[str, ...]:
         """Names of the other methods that have any score."""
         return tuple(name for name, scores in self.scores.items() if scores.values and name not in self.ranked)
 
+    @cached_property
+    def shared(self) -> dict[str, tuple[str, ...]]:
+        """Metric -> the pairs for which it is defined for every ranked method."""
+        return {metric: tuple(stem for stem in self.stems if self.ranked and not any(
+            math.isnan(self.scores[name].values[stem][metric]) for name in self.ranked)) for metric in self.names}
+
     def ranks(self) -> dict[str, dict[str, float]]:
-        """Method -> metric -> rank of its mean among the ranked methods."""
+        """Method -> metric -> rank of its mean over the shared pairs; without metrics that share none."""
         table: dict[str, dict[str, float]] = {name: {} for name in self.ranked}
-        for metric in self.names:
-            means = [self.scores[name].mean()[metric] for name in self.ranked]
-            for name, place in zip(self.ranked, rank(means, direction(metric))):
-                table[name][metric] = place
+        for metric, stems in self.shared.items():
+            means = [mean_of(np.array([self.scores[name].values[stem][metric] for stem in stems]))
+                     for name in self.ranked]
+            if stems and not any(map(math.isnan, means)):
+                for name, place in zip(self.ranked, rank(means, direction(metric))):
+                    table[name][metric] = place
         return table
 
     def mean_ranks(self) -> dict[str, float]:
-        """Ranked method -> mean of its ranks over the metrics."""
-        return {name: float(np.mean(list(row.values()))) for name, row in self.ranks().items()}
+        """Ranked method -> mean of its ranks over the metrics; empty where no metric has ranks."""
+        return {name: float(np.mean(list(row.values()))) for name, row in self.ranks().items() if row}
 
     def order(self) -> list[str]:
         """Ranked methods by mean rank, then the partial ones."""
         means = self.mean_ranks()
-        return sorted(self.ranked, key=lambda name: means[name]) + list(self.partial)
+        return sorted(self.ranked, key=lambda name: means.get(name, 0.0)) + list(self.partial)
 
     def problems(self) -> list[str]:
         """One line for everything that was not scored: unpaired sources, missing results, wrong sizes."""
         lines = list(self.sources.problems)
+        if len(self.ranked) > 1:
+            lines += [f"{metric}: ranked on {len(stems)} of {len(self.stems)} pairs, where every ranked method is "
+                      "defined" for metric, stems in self.shared.items() if len(stems) < len(self.stems)]
         for method in self.methods:
+            lines += [f"{method.name}: {line}" for line in method.problems]
             if method.missing:
                 lines.append(f"{method.name}: no picture for {', '.join(method.missing)}; in {method.folder}")
             scores = self.scores[method.name]
@@ -96,12 +135,15 @@ class Comparison:
             undefined = {name: int(np.isnan(scores.column(name)).sum()) for name in self.names}
             lines += [f"{method.name}: {name} is not defined for {count} of {len(scores.values)} pairs, left out of "
                       "its mean" for name, count in undefined.items() if count]
+            if lacking := self.undefined.get(method.name):
+                lines.append(f"{method.name}: not ranked, as {', '.join(lacking)} cannot be computed for any pair")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for JSON."""
         return {"metrics": list(self.names), "better": {name: direction(name) for name in self.names},
                 "order": self.order(), "mean_rank": self.mean_ranks(), "rank": self.ranks(),
+                "ranked_on": {metric: len(stems) for metric, stems in self.shared.items()},
                 "unranked": list(self.partial),
                 "methods": {name: scores.as_dict() for name, scores in self.scores.items()},
                 "problems": self.problems()}
@@ -129,12 +171,18 @@ class Comparison:
         ranks, means = self.ranks(), self.mean_ranks()
         for name in self.order():
             mean, std = self.scores[name].mean(), self.scores[name].std()
-            row = [name, str(len(self.scores[name].values)), cell(means.get(name, math.nan))]
+            row = [text_cell(name), str(len(self.scores[name].values)), cell(means.get(name, math.nan))]
             row += [cell(mean[metric]) for metric in self.names] + [cell(std[metric]) for metric in self.names]
             rows.append(row + [cell(ranks.get(name, {}).get(metric, math.nan)) for metric in self.names])
         return rows
 
 
 def file_name(name: str) -> str:
-    """A method's or pair's name with everything a file name should not hold replaced by ``-``."""
-    return "".join(letter if letter.isalnum() or letter in "._-+" else "-" for letter in name)
+    """A method's or pair's name with everything a file name should not hold replaced by ``-``.
+
+    A name that is too long for a file keeps its beginning and gets a checksum.
+    """
+    plain = "".join(letter if letter.isalnum() or letter in "._-+" else "-" for letter in name)
+    if len(plain) <= _LONGEST_NAME:
+        return plain
+    return f"{plain[:_LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -2,24 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from metrics.evaluate import comparison_of
-from metrics.folders import SourcePair, SourceSet
 from metrics.report import definitions, write_report
 from metrics.scores import Provenance, Scores, merge
 from utils.distributed import gather_to_main
+from utils.pictures.pairs import PairList, PairPaths
 
 
-class PairLike(Protocol):
-    """Where a pair's sources lie."""
-
-    stem: str
-    first: Path
-    second: Path
-
-
-def record_scores(scores: Scores, pairs: Sequence[PairLike], folder: Path, provenance: Provenance, *,
+def record_scores(scores: Scores, pairs: Sequence[PairPaths], folder: Path, provenance: Provenance, *,
                   report: bool = False) -> str:
     """Write ``metrics.csv`` and ``metrics.json``, and ``report.html`` and ``report.md`` if wanted.
 
@@ -39,12 +30,12 @@ def record_scores(scores: Scores, pairs: Sequence[PairLike], folder: Path, prove
     if not parts or not scores.names:
         return ""
     scores = merge(parts)
-    provenance = {**provenance, "colour": scores.colour, "definitions": definitions(scores.names)}
+    provenance = {**provenance, "colour": scores.colour, "ir_range": scores.ir_range,
+                  "definitions": definitions(scores.names)}
     scores.write_csv(folder / "metrics.csv", provenance)
     scores.write_json(folder / "metrics.json", provenance)
     if report:
-        sources = SourceSet(tuple(SourcePair(pair.stem, pair.first, pair.second) for pair in pairs))
-        comparison = comparison_of({folder.name: scores}, sources, {folder.name: folder / "test_images"})
+        comparison = comparison_of({folder.name: scores}, PairList(list(pairs)), {folder.name: folder / "test_images"})
         write_report(comparison, folder, title=folder.name, provenance=provenance)
     means, spreads = scores.mean(), scores.std()
     lines = [f"{name:>10} {means[name]:10.4f} ± {spreads[name]:.4f}" for name in scores.names]

@@ -1,8 +1,8 @@
 """The report of a comparison: one HTML file that needs nothing else, and the same as Markdown."""
 
+import contextlib
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "nearest0": "→0"}
 WORDS = {"higher": "higher is better", "lower": "lower is better", "nearest0": "nearer to 0 is better"}
 MARKDOWN_COLUMNS = 4
 DETAIL_SIDE = 240
+_WRITTEN = ".written"  # which files of a folder are the report's
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def write_report(comparison: Comparison, folder: str | Path, *, title: str, prov
                  links: Mapping[str, str] | None = None, stems: Sequence[str] | None = None, count: int = 4,
                  limits: PictureLimits | None = None, html: bool = True, markdown: bool = True) -> list[Path]:
     """Write ``report.html``, and ``report.md`` with its pictures in ``report_files/``; an earlier report is replaced.
+
+    Other files in these folders stay.
 
     Args:
         comparison: what to tell.
@@ -189,7 +192,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−").replace("inf", "∞")
 
 
 def _place_text(rank: float | None) -> str:
@@ -220,14 +223,14 @@ def _write_files(folder: Path, plots: Sequence, pairs: Sequence[ShownPair]) -> d
     Returns:
         ``plot_files`` and ``picture_rows``: for each pair, rows of (label, picture, detail), relative paths.
     """
-    shutil.rmtree(folder, ignore_errors=True)  # pictures of an earlier report would stay beside the new ones
+    _remove_written(folder)  # pictures of an earlier report would stay beside the new ones
     template = _environment(html=True).get_template("plot_file.svg.j2")
     plot_files = []
     for plot in plots:
         plot_files.append(f"{folder.name}/{file_name(plot.name)}.svg")
         with atomic_write(folder.parent / plot_files[-1]) as temporary:
             temporary.write_text(template.render(plot=plot), encoding="utf-8")
-    picture_rows = []
+    picture_rows, written = [], list(plot_files)
     for pair in pairs:
         entries = []
         for number, one in enumerate(pair.pictures):
@@ -238,5 +241,22 @@ def _write_files(folder: Path, plots: Sequence, pairs: Sequence[ShownPair]) -> d
             for name, pixels in ((f"{stem}.png", one.pixels), (f"{stem}_detail.png", detail)):
                 write_picture(folder.parent / name, pixels)
             entries.append((one.label, f"{stem}.png", f"{stem}_detail.png"))
+            written += [f"{stem}.png", f"{stem}_detail.png"]
         picture_rows.append([entries[at:at + MARKDOWN_COLUMNS] for at in range(0, len(entries), MARKDOWN_COLUMNS)])
+    with atomic_write(folder / _WRITTEN) as temporary:
+        temporary.write_text("".join(f"{name.partition('/')[2]}\n" for name in written), encoding="utf-8")
     return {"plot_files": plot_files, "picture_rows": picture_rows, "columns": MARKDOWN_COLUMNS}
+
+
+def _remove_written(folder: Path) -> None:
+    """Removes what an earlier report wrote into its folder, and nothing else."""
+    listing = folder / _WRITTEN
+    if not listing.is_file():
+        return
+    paths = [folder / name for name in listing.read_text(encoding="utf-8").splitlines() if ".." not in name]
+    for path in paths:
+        if folder in path.parents:
+            path.unlink(missing_ok=True)
+    for parent in {path.parent for path in paths} - {folder}:
+        with contextlib.suppress(OSError):  # something else lies there
+            parent.rmdir()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.files import atomic_write
+from utils.files import atomic_write, text_cell
 
 Provenance = Mapping[str, Any]
 
@@ -27,6 +27,7 @@ class Scores:
         sizes: stem -> (width, height) in pixels.
         problems: one line for each pair or value that could not be scored.
         colour: ``grey`` or ``channels``.
+        ir_range: how the first sources' values were mapped.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Scores:
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     colour: str = "grey"
+    ir_range: str = "full"
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -45,20 +47,21 @@ class Scores:
         return np.array([row[name] for row in self.values.values()], dtype=np.float64)
 
     def mean(self) -> dict[str, float]:
-        """Mean over the pairs for which a metric is defined; NaN if there is none."""
-        return {name: _mean(self.column(name)) for name in self.names}
+        """Mean over the pairs for which a metric is defined, infinite where a value is; NaN if there is none."""
+        return {name: mean_of(self.column(name)) for name in self.names}
 
     def std(self) -> dict[str, float]:
-        """Sample standard deviation (divisor n - 1) over the same pairs; NaN for fewer than two."""
+        """Sample standard deviation (divisor n - 1) over the finite values; NaN for fewer than two."""
         return {name: _std(self.column(name)) for name in self.names}
 
     def mean_seconds(self) -> float:
-        return _mean(np.array(list(self.seconds.values())))
+        return mean_of(np.array(list(self.seconds.values())))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain types for JSON; NaN is null."""
+        """Plain types for JSON; NaN is null, infinity the text ``inf``."""
         return {
             "colour": self.colour,
+            "ir_range": self.ir_range,
             "metrics": list(self.names),
             "mean": _plain(self.mean()),
             "std": _plain(self.std()),
@@ -73,10 +76,11 @@ class Scores:
         rows = [["stem", "width", "height", "seconds", *self.names]]
         for stem, row in self.values.items():
             size = self.sizes.get(stem, ("", ""))
-            rows.append([stem, *size, cell(self.seconds.get(stem)), *(cell(row[name]) for name in self.names)])
+            values = [cell(row[name]) for name in self.names]
+            rows.append([text_cell(stem), *size, cell(self.seconds.get(stem)), *values])
         mean, std = self.mean(), self.std()
         seconds = np.array(list(self.seconds.values()))
-        rows.append(["mean", "", "", cell(_mean(seconds)), *(cell(mean[name]) for name in self.names)])
+        rows.append(["mean", "", "", cell(mean_of(seconds)), *(cell(mean[name]) for name in self.names)])
         rows.append(["std", "", "", cell(_std(seconds)), *(cell(std[name]) for name in self.names)])
         write_table(path, rows, provenance)
 
@@ -93,7 +97,7 @@ def merge(parts: Sequence[Scores]) -> Scores:
               for name in ("values", "seconds", "sizes")}
     ordered = {name: {stem: table[stem] for stem in stems if stem in table} for name, table in joined.items()}
     problems = tuple(line for part in parts for line in part.problems)
-    return Scores(first.names, **ordered, problems=problems, colour=first.colour)
+    return Scores(first.names, **ordered, problems=problems, colour=first.colour, ir_range=first.ir_range)
 
 
 def write_table(path: str | Path, rows: Sequence[Sequence[Any]], provenance: Provenance | None = None) -> None:
@@ -107,7 +111,7 @@ def write_table(path: str | Path, rows: Sequence[Sequence[Any]], provenance: Pro
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON (NaN is null), whole or not at all."""
+    """Write strict JSON (NaN is null, infinity the text ``inf``), whole or not at all."""
     text = json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -122,9 +126,11 @@ def one_line(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def _mean(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if values.size else math.nan
+def mean_of(values: np.ndarray) -> float:
+    """Mean of what is not NaN; infinite where a value is."""
+    values = values[~np.isnan(values)]
+    with np.errstate(invalid="ignore"):  # +inf and -inf have no mean
+        return float(values.mean()) if values.size else math.nan
 
 
 def _std(values: np.ndarray) -> float:
@@ -136,8 +142,8 @@ def cell(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.10g}"
 
 
-def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def _plain(values: Mapping[str, float]) -> dict[str, float | str | None]:
+    return {name: _strict(value) for name, value in values.items()}
 
 
 def _strict(value: Any) -> Any:
@@ -147,7 +153,7 @@ def _strict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_strict(entry) for entry in value]
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value if math.isfinite(value) else f"{value}"
     if value is None or isinstance(value, (str, bool, int)):
         return value
     return str(value)

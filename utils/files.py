@@ -111,3 +111,8 @@ def _disk_full_message(error: BaseException, path: Path) -> str | None:
         return None
     return (f"the disk is full: {path} could not be written ({free / 2**20:.1f} MB free in {path.parent}); "
             "make room or choose another folder")
+
+
+def text_cell(text: str) -> str:
+    """Text for a cell of a CSV file, with an apostrophe in front where a spreadsheet would run it as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -5,7 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from metrics.folders import Method, SourceSet, find_sources, name_methods
+from metrics.folders import Method, find_sources, name_methods
+from utils.pictures.pairs import PairList
 
 
 def texture(seed: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -15,7 +16,7 @@ def texture(seed: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:
 
 
 def write_set(root: Path, pairs: int = 3, methods: dict[str, float] | None = None, *, shape=(60, 80),
-              suffix: str = "", colour: bool = False) -> tuple[SourceSet, list[Method]]:
+              suffix: str = "", colour: bool = False) -> tuple[PairList, list[Method]]:
     """Write ``ir/``, ``vi/`` and one folder a method, each fusing with its own weight of the first source."""
     methods = {"Mean": 0.5, "First": 0.9, "Second": 0.1} if methods is None else methods
     for number in range(pairs):

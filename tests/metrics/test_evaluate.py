@@ -14,11 +14,12 @@ import pytest
 from metrics import COMMON, compute
 from metrics.__main__ import main
 from metrics.evaluate import Scorer, comparison_of, score_folders
-from metrics.folders import Method, find_results, find_scenes, find_sources, name_methods
-from metrics.ranking import rank
+from metrics.folders import Method, find_results, find_scenes, find_sources, name_methods, with_truths
+from metrics.ranking import Comparison, file_name, rank
 from metrics.scores import Scores
 from tests.metrics.scenes import texture, write_set
 from utils.errors import MissingFileError, UserError
+from utils.pictures.pairs import PairList, PairPaths, load_pair
 from utils.pictures.reading import read_grey_or_rgb
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -117,7 +118,8 @@ def test_files_say_how_they_were_made(tmp_path):
     ([-0.1, 0.05, 0.3], "nearest0", [2, 1, 3]),
     ([2, 2, 1], "higher", [1.5, 1.5, 3]),
     ([0.1 + 0.2, 0.3, 1], "lower", [1.5, 1.5, 3]),
-    ([math.nan, 5, math.nan], "lower", [2.5, 1, 2.5]),
+    ([7, math.inf, 5], "higher", [2, 1, 3]),
+    ([math.inf, math.inf, 5], "lower", [2.5, 2.5, 1]),
 ])
 def test_rank(values, better, expected):
     assert rank(values, better) == expected
@@ -126,6 +128,8 @@ def test_rank(values, better, expected):
 def test_rank_names_the_directions():
     with pytest.raises(ValueError, match="nearest0"):
         rank([1.0], "up")
+    with pytest.raises(ValueError, match="NaN has no rank"):
+        rank([1.0, math.nan], "higher")
 
 
 def test_sources_pair_by_stem_and_strangers_are_listed(tmp_path):
@@ -137,8 +141,8 @@ def test_sources_pair_by_stem_and_strangers_are_listed(tmp_path):
         ("x", "x.png", "x.tif"), ("y", "y.jpg", "y.bmp")]
     assert len(found.problems) == 2 and "only.png" in found.problems[0] and "other.png" in found.problems[1]
     (tmp_path / "a" / "x.jpg").touch()
-    with pytest.raises(UserError, match="two pictures of one stem"):
-        find_sources(tmp_path / "a", tmp_path / "b")
+    found = find_sources(tmp_path / "a", tmp_path / "b")
+    assert [pair.stem for pair in found.pairs] == ["y"] and "stem x is there more than once" in found.problems[0]
     with pytest.raises(MissingFileError, match="nowhere"):
         find_sources(tmp_path / "nowhere", tmp_path / "b")
 
@@ -163,13 +167,92 @@ def test_methods_take_the_name_of_the_run(tmp_path):
         name_methods([tmp_path / "one", tmp_path / "other" / "one"])
 
 
-def test_scenes_are_folders_of_two(tmp_path):
-    for name in ("s1/over.png", "s1/under.png", "s2/b.jpg", "s2/a.jpg", "s3/1.png", "s3/2.png", "s3/3.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_scenes(tmp_path)
-    assert [(pair.stem, pair.first.name) for pair in found.pairs] == [("s1", "over.png"), ("s2", "a.jpg")]
-    assert "s3: 3 pictures" in found.problems[0]
+def test_scenes_are_what_test_py_reads(tmp_path):
+    """Scenes of two without a layout; scenes of more, flat files and ground truths by its rules."""
+    for name, level in (("s1/over", 200), ("s1/under", 20), ("s2/b", 20), ("s2/a", 200), ("s3/1", 50), ("s3/2", 200),
+                        ("s3/3", 20), ("s4/ground_truth", 90), ("s4/near", 9), ("s4/zfar", 9), ("road_ir", 9),
+                        ("road_vi", 9)):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "set" / f"{name}.png"), np.full((20, 20), level, np.uint8))
+
+    def pairs(layout):
+        found = find_scenes(tmp_path / "set", layout)
+        return {pair.stem: f"{pair.first.stem} {pair.second.stem}" for pair in found.pairs}, found
+
+    by_name, found = pairs(None)
+    assert by_name == {"s1": "over under", "s2": "a b", "s4": "near zfar", "road": "road_ir road_vi"}
+    assert "s3: two pictures are needed, there are 1.png, 2.png, 3.png; name the layout" in found.problems[0]
+    assert [pair.truth and pair.truth.stem for pair in found.pairs] == [None, None, None, "ground_truth"]
+    assert pairs("MEF")[0] == by_name | {"s3": "2 3", "road": "road_vi road_ir"} | {"s4": "zfar near"}
+    assert pairs("MFF")[0] == by_name | {"s3": "1 3"}
+    assert pairs("IVF")[0] == {"road": "road_ir road_vi"}
+
+
+def test_a_run_folder_is_both_sources_and_results(tmp_path):
+    run = tmp_path / "run7"
+    (run / "test_images").mkdir(parents=True)
+    (run / "contact_sheet.png").touch()
+    for part in ("over", "under", "recover", "common", "upper", "lower"):
+        (run / "test_images" / f"my_scene_{part}.png").touch()
+    found = find_scenes(run)
+    assert [(pair.stem, pair.first.name, pair.second.name) for pair in found.pairs] == [
+        ("my_scene", "my_scene_over.png", "my_scene_under.png")]
+    for argument, name in ((run, "run7"), (f"Ours={run}", "Ours"), (run / "test_images", "run7")):
+        method = find_results(name_methods([argument])[0], ["my_scene"])
+        assert method.name == name and method.pictures["my_scene"].name == "my_scene_recover.png"
+    (run / "test_images" / "my_scene_under.png").unlink()
+    with pytest.raises(UserError, match=r"run7: this run kept no inputs \(save.inputs\)"):
+        find_scenes(run)
+
+
+def test_a_double_stem_costs_its_own_pair(tmp_path):
+    sources, methods = write_set(tmp_path)
+    (tmp_path / "Mean" / "scene1.jpg").touch()
+    result = score_folders(sources, methods, ["EN"], workers=0)
+    assert result.scores["Mean"].stems == ("scene0", "scene2")
+    assert any("Mean: two pictures of one stem" in line and "scene1.jpg" in line for line in result.problems())
+
+
+def test_truths_are_found_by_stem_and_scored(tmp_path):
+    sources, methods = write_set(tmp_path)
+    (tmp_path / "truth").mkdir()
+    cv2.imwrite(str(tmp_path / "truth" / "scene0.png"), cv2.imread(str(tmp_path / "Mean" / "scene0.png")))
+    cv2.imwrite(str(tmp_path / "truth" / "scene1_gt.png"), texture(5))
+    sources = with_truths(sources, tmp_path / "truth")
+    assert sources.problems == [f"no ground truth for scene2; in {tmp_path / 'truth'}"]
+    result = score_folders(sources, methods, ["PSNR_truth", "EN"], workers=0)
+    assert result.scores["Mean"].values["scene0"]["PSNR_truth"] == math.inf
+    expected = compute(["PSNR_truth"], *3 * [cv2.imread(str(tmp_path / "Mean" / "scene1.png"), 0)], truth=texture(5))
+    assert result.scores["Mean"].values["scene1"]["PSNR_truth"] == expected["PSNR_truth"]
+    assert math.isnan(result.scores["Mean"].values["scene2"]["PSNR_truth"])
+    assert result.shared["PSNR_truth"] == ("scene0", "scene1") and result.ranks()["Mean"]["PSNR_truth"] == 1
+    with pytest.raises(UserError, match="no ground truth has the name of a pair"):
+        with_truths(find_sources(tmp_path / "ir", tmp_path / "vi"), Path(__file__).parent)
+    with pytest.raises(UserError, match="need a ground truth"):
+        score_folders(find_sources(tmp_path / "ir", tmp_path / "vi"), methods, ["PSNR_truth"], workers=0)
+
+
+def test_pictures_are_read_as_for_fusing(tmp_path):
+    """The range of the infrared picture and its EXIF turn count, and half a file is no picture."""
+    image = pytest.importorskip("PIL.Image")
+    deep = texture(1).astype(np.uint16) * 16
+    for folder, pixels in (("ir", deep), ("vi", texture(2)), ("Ours", texture(3))):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), pixels)
+    sources, methods = find_sources(tmp_path / "ir", tmp_path / "vi"), name_methods([tmp_path / "Ours"])
+    mapped = score_folders(sources, methods, ["MSE"], workers=0, ir_range="minmax").scores["Ours"]
+    first = load_pair(sources.pairs[0], "minmax", "IVF").first.pixels[..., 0]
+    expected = compute(["MSE"], np.uint8((first.astype(np.uint32) + 128) // 257), texture(2), texture(3))
+    assert mapped.values["a"] == expected and mapped.as_dict()["ir_range"] == "minmax"
+    assert score_folders(sources, methods, ["MSE"], workers=0).scores["Ours"].values["a"] != expected
+    exif = image.Exif()
+    exif[0x112] = 6
+    image.fromarray(texture(3)).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_grey_or_rgb(tmp_path / "turned.jpg").shape == (80, 60)
+    whole = (tmp_path / "turned.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(UserError, match="truncated"):
+        read_grey_or_rgb(tmp_path / "cut.jpg")
 
 
 def test_reading_keeps_grey_drops_alpha_and_orders_rgb(tmp_path):
@@ -191,6 +274,65 @@ def test_a_method_without_all_pairs_is_shown_and_not_ranked(tmp_path):
     assert any("First: no picture for scene1" in line for line in result.problems())
     shared = score_folders(sources, methods, ["EN", "CC", "MSE"], workers=0, shared_only=True)
     assert shared.stems == ("scene0", "scene2") and len(shared.ranked) == 3
+
+
+def comparison(**tables):
+    """Scores of methods by hand: ``Mine={"X": [1, 2]}`` is one value a pair."""
+    stems = [f"p{number}" for number in range(len(next(iter(next(iter(tables.values())).values()))))]
+    scores = {method: Scores(tuple(table), {stem: {metric: float(values[number]) for metric, values in table.items()}
+                                            for number, stem in enumerate(stems)}) for method, table in tables.items()}
+    sources = PairList([PairPaths(stem, Path(stem), Path(stem)) for stem in stems])
+    names = next(iter(scores.values())).names
+    return Comparison(sources, tuple(Method(name, Path(name)) for name in scores), names, scores)
+
+
+def test_the_mean_rank_is_the_mean_over_the_metrics():
+    found = comparison(One={"EN": [3, 3], "MSE": [9, 9], "CC": [0.3, 0.3]},
+                       Two={"EN": [2, 2], "MSE": [5, 5], "CC": [0.2, 0.2]},
+                       Three={"EN": [1, 1], "MSE": [7, 7], "CC": [0.1, 0.1]})
+    assert found.ranks() == {"One": {"EN": 1, "MSE": 3, "CC": 1}, "Two": {"EN": 2, "MSE": 1, "CC": 2},
+                             "Three": {"EN": 3, "MSE": 2, "CC": 3}}
+    assert found.mean_ranks() == pytest.approx({"One": 5 / 3, "Two": 5 / 3, "Three": 8 / 3})
+
+
+def test_ranks_compare_means_over_the_same_pairs():
+    """What is best on the only pair where it is defined gains nothing by the others."""
+    nan = math.nan
+    found = comparison(Rarely={"CC": [0.2, nan, nan, nan]}, Always={"CC": [0.3, 0.1, 0.1, 0.1]})
+    assert found.scores["Rarely"].mean()["CC"] > found.scores["Always"].mean()["CC"]
+    assert found.ranks() == {"Rarely": {"CC": 2}, "Always": {"CC": 1}}
+    assert found.shared == {"CC": ("p0",)} and found.as_dict()["ranked_on"] == {"CC": 1}
+    assert "CC: ranked on 1 of 4 pairs, where every ranked method is defined" in found.problems()
+
+
+def test_an_infinite_value_is_the_best_one():
+    found = comparison(Exact={"PSNR": [math.inf, 20]}, Near={"PSNR": [60, 40]})
+    assert found.scores["Exact"].mean()["PSNR"] == math.inf
+    assert found.ranks() == {"Exact": {"PSNR": 1}, "Near": {"PSNR": 2}}
+    assert found.as_dict()["methods"]["Exact"]["mean"] == {"PSNR": "inf"}
+
+
+def test_a_method_without_a_metric_of_the_others_is_not_ranked():
+    """A constant grey has no CC, and with it would have a mean rank over fewer metrics."""
+    nan = math.nan
+    found = comparison(Grey={"EN": [9, 9], "CC": [nan, nan], "MS_SSIM": [nan, nan]},
+                       One={"EN": [2, 2], "CC": [0.5, nan], "MS_SSIM": [nan, nan]},
+                       Two={"EN": [1, 1], "CC": [0.4, 0.9], "MS_SSIM": [nan, nan]})
+    assert found.ranked == ("One", "Two") and found.partial == ("Grey",) and found.order() == ["One", "Two", "Grey"]
+    assert found.ranks() == {"One": {"EN": 1, "CC": 1}, "Two": {"EN": 2, "CC": 2}}
+    assert found.mean_ranks() == {"One": 1.0, "Two": 2.0}
+    assert "Grey: not ranked, as CC cannot be computed for any pair" in found.problems()
+
+
+def test_no_cell_is_a_formula_and_no_name_too_long(tmp_path):
+    found = comparison(**{"=cmd()": {"EN": [1, 2]}, "x" * 300: {"EN": [3, 4]}})
+    found.write(tmp_path, {})
+    Scores(("EN",), {"@sum": {"EN": -1.0}}).write_csv(tmp_path / "one.csv")
+    cells = [cell for path in tmp_path.glob("*.csv") for row in csv.reader(path.open()) for cell in row]
+    assert "'=cmd()" in cells and "'@sum" in cells
+    assert "-1" in cells and not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
+    assert all(len(path.name) < 120 for path in tmp_path.iterdir()) and len(list(tmp_path.iterdir())) == 5
+    assert file_name("x" * 300) != file_name("x" * 301)
 
 
 def test_comparison_from_scores_at_hand_is_the_same(tmp_path):
@@ -234,7 +376,9 @@ def test_list_shows_every_default(capsys):
     (["--a", "x"], "no sources"),
     (["--pairs", "x", "--a", "x"], "no sources"),
     (["--pairs", "x"], "no results"),
-    (["--pairs", "nowhere", "--fused", "y"], "no such folder"),
+    (["--pairs", "nowhere", "--fused", "y"], "no folder nowhere"),
+    (["--pairs", "tests", "--fused", "tests", "--out", "README.md"], "not a folder; README.md"),
+    (["--a", "x", "--b", "y", "--fused", "z", "--layout", "MEF"], "needs --pairs"),
     (["--bogus"], "unrecognized"),
     (["--pairs", "x", "--fused", "y", "--html"], "--out"),
     (["--pairs", "x", "--fused", "y", "--names", "SSIN"], "SSIM"),
@@ -249,7 +393,7 @@ def test_mistakes_are_one_line_each(arguments, told):
 def test_mistake_exits_2_without_traceback():
     done = subprocess.run([sys.executable, "-m", "metrics", "--a", "nowhere", "--b", "x", "--fused", "y"], cwd=ROOT,
                           capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and done.stderr.startswith("error: no such folder; nowhere")
+    assert done.returncode == 2 and done.stderr.startswith("error: no folder nowhere")
     assert len(done.stderr.splitlines()) == 1
 
 

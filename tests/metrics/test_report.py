@@ -107,6 +107,18 @@ def test_a_new_report_replaces_the_old_pictures(comparison, tmp_path):
     assert {path.name for path in (tmp_path / "report_files").iterdir() if path.is_dir()} == {"scene2"}
 
 
+def test_a_new_report_leaves_what_it_did_not_write(comparison, tmp_path):
+    write_report(comparison, tmp_path, title="t", provenance={}, stems=["scene0"])
+    mine = [tmp_path / "report_files" / "notes.txt", tmp_path / "report_files" / "scene0" / "mine.png",
+            tmp_path / "report_files" / "own" / "x.png"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    write_report(comparison, tmp_path, title="t", provenance={}, stems=["scene2"])
+    assert all(path.read_text() == "mine" for path in mine)
+    assert [path.name for path in (tmp_path / "report_files" / "scene0").iterdir()] == ["mine.png"]
+
+
 def test_size_limit_is_kept(comparison, tmp_path):
     files = {}
     for megabytes in (8.0, 0.1):

@@ -26,8 +26,8 @@ _VISIBLE = frozenset({"vi", "vis", "visible", "rgb", "mr", "mri"})
 _OVER = frozenset({"over", "overexposed", "overexposure", "oe"})
 _UNDER = frozenset({"under", "underexposed", "underexposure", "ue"})
 _NEAR, _FAR = frozenset({"near", "front", "foreground"}), frozenset({"far", "back", "background"})
-_A = frozenset({"a", "testa", "sourcea", "source1", "s1"})
-_B = frozenset({"b", "testb", "sourceb", "source2", "s2"})
+_A = frozenset({"a", "testa", "sourcea", "source1"})
+_B = frozenset({"b", "testb", "sourceb", "source2"})
 _SIDES: dict[Task | None, tuple[tuple[frozenset[str], frozenset[str]], ...]] = {
     "IVF": ((_INFRARED, _VISIBLE),), "MEF": ((_OVER, _UNDER), (_A, _B)), "MFF": ((_NEAR, _FAR), (_A, _B))}
 _SIDES[None] = ((_INFRARED, _VISIBLE), (_OVER, _UNDER), (_NEAR, _FAR), (_A, _B))
@@ -224,10 +224,15 @@ def _sides(folders: Sequence[Path], task: Task | None) -> tuple[Path, Path] | No
     """The two folders that hold one side each by their names, not scenes that happen to be called A and B."""
     for words in _SIDES[task]:
         hits = [[path for path in folders if _plain(path.name) in side] for side in words]
-        if len(hits[0]) == len(hits[1]) == 1:
-            stems = [{_plain(file.stem) for file in list_pictures(side[0])} for side in hits]
-            named = any(stems[0] | stems[1] <= one | two for one, two in _SIDES[None])
-            return None if named else (hits[0][0], hits[1][0])
+        if len(hits[0]) != 1 or len(hits[1]) != 1:
+            continue
+        one, two = hits[0][0], hits[1][0]
+        others = [path for path in folders if path not in (one, two) and not is_truth(path.name)]
+        if words == (_A, _B) and any(map(_any, others)):
+            return None  # A, B, C: scenes by letters
+        stems = [{file.stem for file in list_pictures(folder)} for folder in (one, two)]
+        named = any({_plain(stem) for stem in stems[0] | stems[1]} <= left | right for left, right in _SIDES[None])
+        return (one, two) if stems[0] & stems[1] and not named else None
     return None
 
 
