@@ -94,13 +94,13 @@ def main(arguments: list[str]) -> int:
 
     found = find_jobs(given.pictures, given.ir, given.vi, given.out, given.task)
     kept = _kept(found, resume=given.resume, overwrite=given.overwrite or given.dry_run)
-    for line in found.problems:
+    for line in [*found.problems, *found.notes]:
         sys.stderr.write(f"note: {line}\n")
     fuser = None
     if len(kept) < len(found.jobs) and not given.dry_run:
         if not given.json:
-            sys.stderr.write(f"fusing {len(found.jobs) - len(kept)} of {len(found.jobs)} with "
-                             f"{given.model or 'defusionpp_hr'}\n")
+            count = len(found.jobs) - len(kept)
+            sys.stderr.write(f"fusing {count} scene{'s' * (count > 1)} with {given.model or 'defusionpp_hr'}\n")
         fuser = make_fuser(given.model, given.device)
     failures = 0
     for job in _progress(found.jobs):
@@ -140,7 +140,9 @@ def make_fuser(model: str | None, device: str) -> "Fuser":
 def _fuse(job: "Job", outcome: Outcome, fuser: "Fuser | None") -> None:
     """Fuse and write one scene, or only look at it without a fuser; notes what happened."""
     from app.task import guess_task, order_for
-    from utils.pictures.images import read_picture, write_picture
+    from utils.pictures.metadata import result_metadata
+    from utils.pictures.reading import read_picture
+    from utils.pictures.writing import write_picture
 
     start = time.perf_counter()
     try:
@@ -148,15 +150,23 @@ def _fuse(job: "Job", outcome: Outcome, fuser: "Fuser | None") -> None:
         if job.task:
             outcome.task, outcome.reason, order = job.task, "as said", order_for(job.task, pictures)
         else:
-            guess = guess_task(pictures, [path.name for path in job.pictures])
+            guess = guess_task(pictures, _short_names(job.pictures))
             outcome.task, outcome.reason, order = guess.task, guess.reason, guess.order
-        outcome.status = "would be fused"
+        outcome.status, pictures = "would be fused", [pictures[place] for place in order]
+        if len(pictures) > 2:
+            raise UserError(f"{len(pictures)} pictures; models take two so far; give the two that matter")
         if fuser is not None:
-            fusion = fuser(*(pictures[place] for place in order), task=outcome.task, components=False)
-            write_picture(job.out, fusion.fused)
+            fused = fuser(*pictures, task=outcome.task, components=False).fused
+            write_picture(job.out, fused, result_metadata([one.metadata for one in pictures], fused.shape[2]))
             outcome.status, outcome.seconds = "fused", round(time.perf_counter() - start, 3)
     except UserError as error:
         outcome.status, outcome.reason = "failed", str(error)
+
+
+def _short_names(paths: "Sequence[Path]") -> list[str]:
+    """File names; with their folders where two are equal."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.name}" for path in paths]
 
 
 def _kept(found: "Jobs", *, resume: bool, overwrite: bool) -> set[Path]:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import UserError
-from utils.pictures.codecs import list_pictures
-from utils.pictures.pairs import match_stems
-
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+from utils.errors import MissingFileError, UserError
+from utils.pictures.codecs import is_picture
+from utils.pictures.layouts import Finding, PairPaths, Task, pair_folders, pair_scenes
+from utils.pictures.writing import WRITABLE
 
 
 @dataclass(frozen=True)
@@ -23,19 +22,26 @@ class Job:
 
     pictures: tuple[Path, ...]
     out: Path
-    task: str | None = None
+    task: Task | None = None
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """Everything a call asks for, and one line for each picture that is left out."""
+    """What a call asks for.
+
+    Attributes:
+        jobs: one for each scene.
+        problems: one line for each picture that is left out and perhaps should not be.
+        notes: one line on ground truths.
+    """
 
     jobs: list[Job]
     problems: list[str]
+    notes: list[str]
 
 
 def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | None, out: Path,
-              task: str | None) -> Jobs:
+              task: Task | None) -> Jobs:
     """The scenes that a command line names.
 
     Args:
@@ -45,7 +51,7 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
         task: IVF, MEF, MFF or None.
 
     Raises:
-        UserError: the pieces do not go together; or no scene is left.
+        UserError: the pieces do not go together, no scene is left, or a result would replace a source.
     """
     if infrared or visible:
         if pictures or not (infrared and visible):
@@ -57,44 +63,48 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
     folders = [path for path in pictures if path.is_dir()]
     if folders and len(folders) < len(pictures):
         raise UserError(f"{folders[0]} is a folder beside files; command line; give files of one scene, or one folder")
-    if not folders:
-        return Jobs([_scene(pictures, out, task)], [])
-    if out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir():
-        raise UserError(f"-o {out} is a file; {len(folders)} folders make many pictures; give a folder")
-    problems: list[str] = []
-    if infrared:
-        pairs = match_stems(folders[0], folders[1], problems)
-        jobs = [Job((pair.first, pair.second), out / f"{pair.stem}.png", task) for pair in pairs]
-    elif len(folders) == 1:
-        jobs = _scenes(folders[0], out, task, problems)
-    else:
+    if len(folders) > 1 and not infrared:
         raise UserError(f"{len(folders)} folders; command line; give one folder of scenes, or --ir DIR --vi DIR")
-    if not jobs:
-        raise UserError(f"nothing to fuse in {', '.join(map(str, folders))}: "
-                        f"{'; '.join(problems[:3]) or 'no pictures there'}; see docs/DATA.md")
-    return Jobs(jobs, problems)
+    jobs = _in_folders(folders, out, task) if folders else Jobs([_named(pictures, out, task)], [], [])
+    sources = {path.resolve() for job in jobs.jobs for path in job.pictures}
+    for job in jobs.jobs:
+        if job.out.resolve() in sources:
+            raise UserError(f"{job.out} is a source; -o; give another file or folder")
+    return jobs
 
 
-def _scene(pictures: Sequence[Path], out: Path, task: str | None) -> Job:
+def _named(pictures: Sequence[Path], out: Path, task: Task | None) -> Job:
     """The job of files that were named one by one."""
     if len(pictures) < 2:
-        raise UserError(f"{len(pictures)} pictures; command line; give two or more, or a folder of scenes")
+        raise UserError(f"{len(pictures) or 'no'} picture{'s' * (not pictures)}; command line; give two or more of a "
+                        "scene, or a folder of scenes")
+    if task == "IVF" and len(pictures) > 2:
+        raise UserError(f"{len(pictures)} pictures; --task IVF; give one infrared and one visible picture")
+    for path in pictures:
+        if not path.exists():
+            raise MissingFileError(f"no file {path}; check the path")
     if out.is_dir() or not out.suffix:
-        out = out / f"{pictures[0].stem}.png"
+        out = out / f"{pictures[0].stem}_fused.png"
+    if out.suffix.lower() not in WRITABLE:
+        raise UserError(f"{out}: pictures are written as {', '.join(sorted(WRITABLE))}; -o; give one of these")
     return Job(tuple(pictures), out, task)
 
 
-def _scenes(folder: Path, out: Path, task: str | None, problems: list[str]) -> list[Job]:
-    """One job for each sub-folder; for the folder itself where it has none."""
-    loose = list_pictures(folder)
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if inside:
-        problems.extend(f"{path}: lies beside folders of scenes, not used" for path in loose)
-    jobs = []
-    for scene in inside or [folder]:
-        files = list_pictures(scene)
-        if len(files) < 2:
-            problems.append(f"{scene}: {len(files)} pictures; a scene needs two or more")
-        else:
-            jobs.append(Job(tuple(files), out / f"{scene.name}.png", task))
-    return jobs
+def _in_folders(folders: Sequence[Path], out: Path, task: Task | None) -> Jobs:
+    """The jobs of two folders that pair by stem, or of one folder of scenes."""
+    if is_picture(out) and not out.is_dir():
+        raise UserError(f"{out} is a picture's name; -o; give a folder, as a folder holds many scenes")
+    found = Finding(stacks=True)
+    if len(folders) == 2:
+        pair_folders(folders[0], folders[1], found)
+    else:
+        pair_scenes(folders[0], task, found)
+    if not found.pairs:
+        raise UserError(f"nothing to fuse in {' and '.join(map(str, folders))}: "
+                        f"{'; '.join(found.problems[:3]) or 'no pictures there'}; docs/DATA.md draws the layouts")
+    return Jobs([_of_scene(pair, out, task) for pair in found.pairs], found.problems, found.notes)
+
+
+def _of_scene(scene: PairPaths, out: Path, task: Task | None) -> Job:
+    others = () if task == "IVF" else scene.others
+    return Job((scene.first, scene.second, *others), out / f"{scene.stem}.png", task)

@@ -7,16 +7,15 @@ import cv2
 import numpy as np
 from scipy.stats import spearmanr
 
-from utils.pictures.images import Picture
+from utils.pictures.picture import Picture
 
-TASKS = ("IVF", "MEF", "MFF")
 _SIDE = 64
 # On 97 pairs of the field's test sets: exposures and focus pairs order the places of a scene alike (rank correlation
 # .89 and more), infrared and visible do not (.71 and less). The mean greys of exposures differ by .31 and more, those
 # of focus pairs by .09 and less; a bracket of one step differs by about .15.
 _ALIKE = 0.8
 _BRIGHTER = 0.12
-
+_COLOURLESS = 1 / 32  # what JPEG makes of three equal channels
 
 @dataclass(frozen=True)
 class Guess:
@@ -46,7 +45,8 @@ def guess_task(pictures: Sequence[Picture], names: Sequence[str]) -> Guess:
         return Guess("IVF", (grey[0], 1 - grey[0]), f"{names[grey[0]]} is grey, {names[1 - grey[0]]} is in colour")
     small = [_small(picture) for picture in pictures]
     if len(pictures) == 2 and spearmanr(small[0].ravel(), small[1].ravel()).statistic < _ALIKE:
-        return Guess("IVF", as_given, f"they show different things; {names[0]} is taken for the infrared")
+        return Guess("IVF", as_given, f"they show different things; {names[0]} is taken for the infrared, "
+                     "--ir and --vi say otherwise")
     bright = [float(picture.mean()) for picture in small]
     if max(bright) - min(bright) > _BRIGHTER:
         reason = f"one scene, mean grey from {min(bright):.2f} to {max(bright):.2f}"
@@ -70,11 +70,8 @@ def exposure_order(pictures: Sequence[Picture]) -> tuple[int, ...]:
 
 
 def is_grey(picture: Picture) -> bool:
-    """One channel, or three that are equal but for what JPEG makes of them (a thirty-second of the range)."""
-    if picture.is_grey:
-        return True
-    shrunk = _shrunk(picture)
-    return float(np.ptp(shrunk, axis=2).max()) < 1 / 32
+    """One channel, or three that differ by no more than JPEG makes of equal ones."""
+    return picture.is_grey or float(np.ptp(_shrunk(picture), axis=2).max()) < _COLOURLESS
 
 
 def _small(picture: Picture) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Which files below a folder show one scene: two folders of sides, one folder a scene, or files ``<scene>_<word>``.
 
-Every picture that is found is used, or named with the reason in ``problems`` (it should perhaps have been used) or
-``notes`` (a ground truth, which is no input). Nothing is paired by its position in a listing. docs/DATA.md draws the
-layouts.
+Every picture found is used, or named with the reason in ``problems`` (it should perhaps have been used) or ``notes``
+(a ground truth, which is no input). Nothing is paired by position. docs/DATA.md draws the layouts.
 """
 
 from __future__ import annotations
@@ -69,12 +68,14 @@ class Finding:
         problems: one line for everything that is not used and perhaps should be.
         truths: pictures that are ground truths by their names.
         check: look into every file: is it whole, is it a picture?
+        stacks: scenes of more than two pictures are wanted whole: ``others`` count as used.
     """
 
     pairs: list[PairPaths] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     truths: list[Path] = field(default_factory=list)
     check: bool = True
+    stacks: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -166,12 +167,13 @@ def _pair_scene(scene: str, where: Path, files: list[Path], task: Task | None, f
     seen, left = [Seen(file) for file in rest], []
     if len(rest) > 1 and (task == "MEF" or (task != "IVF" and len(rest) > 2)):
         seen, left = of_one_size([look_at(file) for file in rest])
-    chosen, rule = _choose(seen, task, rest, truths)
+    whole = found.stacks and len(seen) > 2
+    chosen, rule = _choose(seen, task or ("MFF" if whole else None), rest, truths)
     others = tuple(one.path for one in seen if one.path not in chosen)
     if left:
         found.problems.append(f"{where}: {', '.join(map(str, left[:_SHOWN]))} not used, as "
                               f"{_names([one.path for one in seen])} have another size, {seen[0].size_text}")
-    if others:
+    if others and not whole:
         found.problems.append(f"{where}: {len(others)} of {len(seen)} pictures not used ({_names(others)}): {rule}")
     found.pairs.append(PairPaths(scene, *chosen, others, truths[0] if len(truths) == 1 else None))
 

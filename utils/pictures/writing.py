@@ -12,7 +12,7 @@ from utils.pictures.picture import Picture
 
 _LOSSY = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95], ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95]}
 _ONLY_8_BIT = {".jpg", ".jpeg", ".bmp"}
-_WRITABLE = _ONLY_8_BIT | {".png", ".tif", ".tiff"}
+WRITABLE = _ONLY_8_BIT | {".png", ".tif", ".tiff"}
 
 
 def write_picture(path: str | Path, pixels: np.ndarray, metadata: Metadata | None = None) -> Path:
@@ -34,8 +34,8 @@ def write_picture(path: str | Path, pixels: np.ndarray, metadata: Metadata | Non
     path = path if path.suffix else path.with_suffix(".png")
     suffix = path.suffix.lower()
     picture = Picture(pixels[..., None] if pixels.ndim == 2 else pixels, path)
-    if suffix not in _WRITABLE:
-        raise UserError(f"{path}: pictures are written as {', '.join(sorted(_WRITABLE))}, not {suffix}")
+    if suffix not in WRITABLE:
+        raise UserError(f"{path}: pictures are written as {', '.join(sorted(WRITABLE))}, not {suffix}")
     if picture.bit_depth == 16 and suffix in _ONLY_8_BIT:
         raise UserError(f"{path}: {suffix} holds 8 bit only; write 16 bit as .png or .tif")
     stored = picture.pixels if picture.is_grey else cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2BGR)
