@@ -34,6 +34,11 @@ class Metadata:
     exif: bytes | None = None
     turn: int = 1
 
+    @property
+    def swaps_sides(self) -> bool:
+        """Whether the turn makes the picture's width its height."""
+        return self.turn > 4
+
     def profile_for(self, channels: int) -> bytes | None:
         """The profile if it describes pictures of 1 (grey) or 3 (RGB) channels, else None."""
         fits = self.icc is not None and self.icc[16:20] == _PROFILE_SPACE.get(channels)

@@ -18,7 +18,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.pictures.codecs import MAX_PIXELS, decode, read_bytes
 from utils.pictures.colour import without_equal_channels
-from utils.pictures.depth import ValueRange, stretch_together, to_8_bit
+from utils.pictures.depth import HIGHEST, ValueRange, stretch_together, to_8_bit
 from utils.pictures.metadata import Metadata, read_metadata, turned
 from utils.pictures.picture import Picture, Role
 from utils.pictures.structure import is_jpeg, is_png, is_tiff, stored_size
@@ -62,13 +62,25 @@ AS_STORED = ReadingRule()
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A decoded file: (H,W,1 or 3) RGB values of any real type, upright."""
+class Stored:
+    """A decoded file before its values have a range.
+
+    Attributes:
+        path: the file.
+        values: (H,W,1 or 3) RGB of any real type, upright; ``uint8`` and ``uint16`` span their whole range.
+        metadata: colour profile, EXIF record and the turn that was applied.
+        notes: what was left out, by kind.
+    """
 
     path: Path
     values: np.ndarray
     metadata: Metadata
     notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def brightness(self) -> float:
+        """Mean of all values; in [0,1] for ``uint8`` and ``uint16``."""
+        return float(self.values.mean()) / HIGHEST.get(self.values.dtype, 1)
 
 
 def read_picture(path: str | Path, *, value_range: ValueRange = "full", max_pixels: int = MAX_PIXELS,
@@ -90,7 +102,7 @@ def read_picture(path: str | Path, *, value_range: ValueRange = "full", max_pixe
         UserError: empty, truncated, no picture, too large, or of a type that ``value_range`` cannot map; names
             the file.
     """
-    stored = _load(Path(path), max_pixels)
+    stored = read_stored(Path(path), max_pixels)
     return _pictures([stored], value_range, [role])[0]
 
 
@@ -105,14 +117,18 @@ def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) 
     Raises:
         MissingFileError, UserError: as :func:`read_picture`.
     """
-    stored = [_load(path, rule.max_pixels) for path in paths]
-    with_infrared = "infrared" in roles
+    stored = [read_stored(path, rule.max_pixels) for path in paths]
     ranges = [rule.infrared_range if role == "infrared" and rule.infrared_range else rule.value_range
               for role in roles]
-    joint = rule.joint if rule.joint is not None else not with_infrared
-    if joint and len(set(ranges)) == 1:
-        return _pictures(stored, ranges[0], roles)
-    return [_pictures([one], value_range, [role])[0] for one, value_range, role in zip(stored, ranges, roles)]
+    joint = rule.joint if rule.joint is not None else "infrared" not in roles
+    joint = joint and len(set(ranges)) == 1
+    parts = [slice(None)] if joint else [slice(index, index + 1) for index in range(len(stored))]
+    pictures: list[Picture] = []
+    for part in parts:
+        if ranges[part][0] == "full":
+            _hint(stored[part], roles[part])
+        pictures += _pictures(stored[part], ranges[part][0], roles[part])
+    return pictures
 
 
 def read_grey_or_rgb(path: str | Path, *, value_range: ValueRange = "full") -> np.ndarray:
@@ -155,14 +171,19 @@ def note_once(text: str, key: str) -> None:
         log.warning(text)
 
 
-def _load(path: Path, max_pixels: int) -> _Stored:
+def read_stored(path: Path, max_pixels: int = MAX_PIXELS) -> Stored:
+    """A file decoded, whatever the type of its values; what was left out of it is told once.
+
+    Raises:
+        MissingFileError, UserError: as :func:`read_picture`, but for the range.
+    """
     stored = _parse(read_bytes(path), path, max_pixels)
     for key, text in stored.notes.items():
         note_once(f"{text} (first seen in {path})", key)
     return stored
 
 
-def _parse(data: bytes, path: Path, max_pixels: int) -> _Stored:
+def _parse(data: bytes, path: Path, max_pixels: int) -> Stored:
     """A file's content decoded.
 
     Raises:
@@ -173,7 +194,7 @@ def _parse(data: bytes, path: Path, max_pixels: int) -> _Stored:
             content = read_tiff(data, max_pixels)
         except TiffRefusal as refusal:
             raise UserError(f"{path}: {refusal}") from refusal
-        return _Stored(path, turned(content.values, content.turn), Metadata(content.icc, turn=content.turn),
+        return Stored(path, turned(content.values, content.turn), Metadata(content.icc, turn=content.turn),
                        content.notes)
     pixels, metadata = decode(data, path, max_pixels=max_pixels), read_metadata(data)
     notes = {}
@@ -183,18 +204,16 @@ def _parse(data: bytes, path: Path, max_pixels: int) -> _Stored:
         pixels = pixels[..., :1] if grey else cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
     elif pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return _Stored(path, turned(pixels, metadata.turn), metadata, notes)
+    return Stored(path, turned(pixels, metadata.turn), metadata, notes)
 
 
-def _pictures(stored: Sequence[_Stored], value_range: ValueRange, roles: Sequence[Role]) -> list[Picture]:
+def _pictures(stored: Sequence[Stored], value_range: ValueRange, roles: Sequence[Role]) -> list[Picture]:
     """Pictures with their values mapped by one map."""
     for one in stored:
         if one.values.dtype.kind == "f" and not np.isfinite(one.values).all():
             unknown = one.values.size - np.count_nonzero(np.isfinite(one.values))
             raise UserError(f"{one.path}: {unknown} of its {one.values.dtype} values are NaN or infinite; fill them")
     values = [without_equal_channels(one.values) for one in stored]
-    if value_range == "full":
-        _hint(stored, roles)
     try:
         values = stretch_together(values, value_range)
     except UserError as error:
@@ -203,7 +222,7 @@ def _pictures(stored: Sequence[_Stored], value_range: ValueRange, roles: Sequenc
             for one, array, role in zip(stored, values, roles)]
 
 
-def _hint(stored: Sequence[_Stored], roles: Sequence[Role]) -> None:
+def _hint(stored: Sequence[Stored], roles: Sequence[Role]) -> None:
     """Names the remedy where 16-bit pictures use a few percent of their range."""
     if any(one.values.dtype != np.uint16 for one in stored):
         return

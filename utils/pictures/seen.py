@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.pictures.picture import Picture
-from utils.pictures.reading import read_picture
+from utils.pictures.reading import read_stored
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Seen:
     Attributes:
         path: the file.
         size: (width, height) as viewers show it; None when the file was not looked at.
-        brightness: mean of all values, in [0, 1].
+        brightness: mean of all values; in [0, 1] for 8 and 16 bits.
         turned: an EXIF tag swaps its sides.
     """
 
@@ -44,9 +44,9 @@ def look_at(path: Path) -> Seen:
     Raises:
         UserError: it cannot be decoded; names the file.
     """
-    picture = read_picture(path)
-    brightness = float(picture.pixels.mean()) / (2**picture.bit_depth - 1)
-    return Seen(path, picture.size, brightness, is_turned(picture))
+    stored = read_stored(path)
+    height, width = stored.values.shape[:2]
+    return Seen(path, (width, height), stored.brightness, stored.metadata.swaps_sides)
 
 
 def of_one_size(pictures: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
@@ -75,7 +75,7 @@ def of_one_size(pictures: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
 
 def is_turned(picture: Picture) -> bool:
     """Whether an EXIF tag has swapped the sides of a picture that was read from a file."""
-    return picture.metadata.turn > 4 and picture.size[0] != picture.size[1]
+    return picture.metadata.swaps_sides and picture.size[0] != picture.size[1]
 
 
 def size_text(size: tuple[int, int], *, turned: bool = False) -> str:
