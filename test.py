@@ -9,55 +9,47 @@ if __name__ == "__main__":
     from utils.cli import leave_at_once_when_stopped
     leave_at_once_when_stopped()  # while the libraries below load
 
-import logging
-
 from metrics.evaluate import Scorer
 from metrics.recording import record_scores
 from models.fuser import Fuser
 from option.load import options_from_command_line
-from utils.cli import run
+from utils.cli import finishing, run
 from utils.distributed import joined
-from utils.errors import UserError
-from utils.fusing import fuse_all
+from utils.fusing import fuse_all, open_results
 from utils.logging import log_notes, set_up_logging
 from utils.pictures.pairs import find_pairs, load_pair
 from utils.pictures.reading import ReadingRule
-from utils.pictures.results import ResultFolder
 from utils.version import provenance_of
-
-TITLES = {"IVF": ("infrared", "visible"), "MEF": ("over", "under"), "MFF": ("near", "far")}
 
 
 def main(arguments: list[str]) -> None:
     """Reads the options, fuses, scores."""
     options = options_from_command_line(arguments, __doc__)
-    data, save = options.require("dataset.test"), options.save
+    data = options.require("dataset.test")
     rule = ReadingRule.of(data)
     fuser = Fuser.from_options(options)
     with joined(fuser.device) as world:
         set_up_logging(world=world)
         log_notes(options)
         found = find_pairs(data, options.name)
-        for line in found.problems:
-            logging.getLogger("test").warning("%s", line)
-        with Scorer(options.metrics, workers=int(options.metrics != "none")) as scorer, ResultFolder(
-                options.path.results_root, options.name, components=save.components, inputs=save.inputs,
-                contact_sheet=save.contact_sheet, titles=TITLES[found.task], world=world) as results:
+        with Scorer(options.metrics, workers=int(options.metrics != "none")) as scorer, \
+                open_results(options, found, world) as results:
             def keep(pair, fusion) -> None:
                 first, second = pair.first.pixels, pair.second.pixels
                 results.add(pair.stem, fusion, first, second)
                 scorer.submit(pair.stem, first, second, fusion.fused, fusion.seconds)
 
-            failures = fuse_all(
+            outcome = fuse_all(
                 found.pairs[world.rank :: world.size], keep=keep, readers=data.workers, silent=not world.main,
                 load=lambda paths: load_pair(paths, rule, found.task),
-                fuse=lambda pair: fuser(pair.first, pair.second, task=found.task, components=save.components))
-            scores = scorer.collect()
-        provenance = provenance_of(options, weights=fuser.checksum, device=str(fuser.device))
-        print(record_scores(scores, found.pairs, results.folder, provenance, report=save.report), end="")
-        if failures:
-            raise UserError(f"{len(failures)} of {len(found.pairs)} pairs could not be fused (named above); "
-                            f"the others are in {results.folder}")
+                fuse=lambda pair: fuser(pair.first, pair.second, task=found.task, components=options.save.components))
+            with finishing():
+                results.close()
+                scores = scorer.collect(without=results.failed)
+                provenance = provenance_of(options, weights=fuser.checksum, device=str(fuser.device))
+                print(record_scores(scores, found.pairs, results.folder, provenance,
+                                    report=options.save.report), end="")
+        outcome.conclude(results.failed, results.folder, total=len(found.pairs))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 import contextlib
 import math
 import os
+import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from pathlib import Path
 
 import cv2
@@ -46,8 +47,8 @@ class Pool:
     """Worker processes that score triples.
 
     Workers are spawned, never forked, so the pool is safe beside PyTorch and its threads. They import this package
-    and not the caller's script. They run at a lower priority than the caller. A submission waits while too many
-    triples are queued, so the memory stays bounded.
+    and not the caller's script. They run at a lower priority than the caller, leave Ctrl-C to it and end when it dies.
+    A submission waits while too many triples are queued, so the memory stays bounded.
 
     Args:
         workers: processes; 0 scores inside ``submit``, in the calling process.
@@ -59,19 +60,23 @@ class Pool:
         self._executor: ProcessPoolExecutor | None = None
         self._free = threading.BoundedSemaphore(max(1, workers * _QUEUED_PER_WORKER))
         if workers:
-            self._executor = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
             with _plain_start():  # the executor starts a worker for a submission that finds none idle
+                self._executor = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
                 for _ in range(workers):
                     self._executor.submit(_no_work)
 
     def submit(self, names: Sequence[str], colour: str, triple: Sequence[Picture | None]) -> Future:
-        """Queue one triple; the future's result is an ``_Outcome``."""
+        """Queue one triple; the future's result is what ``_score`` gives."""
         if self._executor is None:
             done: Future = Future()
             done.set_result(_score(tuple(names), colour, *triple))
             return done
         self._free.acquire()
-        future = self._executor.submit(_score, tuple(names), colour, *triple)
+        try:
+            future = self._executor.submit(_score, tuple(names), colour, *triple)
+        except BrokenExecutor as error:  # a worker was killed
+            future = Future()
+            future.set_exception(error)
         future.add_done_callback(lambda _: self._free.release())
         return future
 
@@ -140,15 +145,25 @@ class Scorer:
         if seconds is not None:
             self._seconds[stem] = float(seconds)
 
-    def collect(self, progress: Progress | None = None) -> Scores:
+    def collect(self, progress: Progress | None = None, *, without: Container[str] = ()) -> Scores:
         """Wait for all pairs and stop the workers, if they are the scorer's own.
+
+        A pair that cannot be scored becomes a line of ``problems``.
 
         Args:
             progress: called after each pair.
+            without: stems to leave out, such as of results that could not be written.
         """
         values, sizes, problems = {}, {}, []
         for stem, future in self._futures.items():
-            row, size, lines = future.result()
+            if stem in without:
+                continue
+            try:
+                row, size, lines = future.result()
+            except BrokenExecutor:
+                row, size, lines = {}, (0, 0), ["not scored: the scoring process was killed"]
+            except Exception as error:
+                row, size, lines = {}, (0, 0), [f"not scored ({type(error).__name__}: {error})"]
             problems += [f"{stem}: {line}" for line in lines]
             if row:
                 values[stem], sizes[stem] = row, size
@@ -253,11 +268,18 @@ def _read(picture: Picture) -> np.ndarray:
 
 def _start_worker() -> None:
     """One thread, low priority, and the compiled metrics loaded before the first picture comes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     with contextlib.suppress(AttributeError, OSError):
         os.nice(5)
     noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
     compute("common", *noise)
+
+
+def _end_with_parent() -> None:
+    """A worker that waits for work would outlive a caller that was killed."""
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
 
 
 def _no_work() -> None:
@@ -275,7 +297,8 @@ def _plain_start() -> Iterator[None]:
     sys.modules["__main__"] = types.ModuleType("__main__")
     os.environ.update(_ONE_THREAD)
     try:
-        yield
+        with _deaf_children():
+            yield
     finally:
         sys.modules["__main__"] = main
         for name, value in environment.items():
@@ -283,3 +306,22 @@ def _plain_start() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start processes that never hear a terminal's Ctrl-C or hang-up, which it sends to them as well.
+
+    They inherit the signals as blocked. In this process they wait until the block ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    signals = {signal.SIGINT, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        resource_tracker.ensure_running()  # unblocks some signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,5 +1,6 @@
 """What a fusing run records of its scores: tables for each pair, their mean, and the report if wanted."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from metrics.report import definitions, write_report
 from metrics.scores import Provenance, Scores, merge
 from utils.distributed import gather_to_main
 from utils.pictures.pairs import PairList, PairPaths
+
+log = logging.getLogger(__name__)
 
 
 def record_scores(scores: Scores, pairs: Sequence[PairPaths], folder: Path, provenance: Provenance, *,
@@ -30,6 +33,8 @@ def record_scores(scores: Scores, pairs: Sequence[PairPaths], folder: Path, prov
     if not parts or not scores.names:
         return ""
     scores = merge(parts)
+    for line in scores.problems:
+        log.warning("%s", line)
     provenance = {**provenance, "colour": scores.colour, "ir_range": scores.ir_range,
                   "definitions": definitions(scores.names)}
     scores.write_csv(folder / "metrics.csv", provenance)

@@ -4,8 +4,10 @@ import csv
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -116,13 +118,68 @@ def test_unpaired_and_undecodable_files_are_listed_and_the_rest_is_fused(road):
     assert len(rows(road / "results/run/summary.csv")) == 3
 
 
-def test_two_sizes_in_one_pair_name_both_files_and_lose_nothing(road):
+def test_a_bad_pair_costs_only_itself(road, main, monkeypatch, capsys):
+    """Two sizes, too few pixels, a name too long for the results, and a bug that shows in one pair alone."""
     picture(road / "set/vi/b.jpg", (70, 91, 3))
-    done = start(road, "metrics=EN")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "b.png is 90 x 70" in done.stderr and "b.jpg is 91 x 70" in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("error: 1 of 3 pairs could not be fused")
+    for suffix, side in (("png", "ir"), ("jpg", "vi")):
+        picture(road / f"set/{side}/tiny.{suffix}", (15, 400))
+        picture(road / f"set/{side}/{'n' * 245}.{suffix}")
+        picture(road / f"set/{side}/odd.{suffix}", (16, 17))
+    fuse = Fuser.__call__
+
+    def stumble(self, first, second, **how):
+        return 1 // 0 if first.size == (17, 16) else fuse(self, first, second, **how)
+
+    monkeypatch.setattr(Fuser, "__call__", stumble)
+    with pytest.raises(UserError, match=r"4 of 6 pairs could not be fused \(named above\); the others are in .*run$"):
+        main(arguments(road, "metrics=EN"))
+    told = capsys.readouterr().err
+    for reason in ("b.png is 90 x 70", "b.jpg is 91 x 70", "tiny.png is 400 x 15", "odd: could not be fused (ZeroDiv",
+                   "nnn: results cannot be written (File name too long)"):
+        assert reason in told
     assert [row["stem"] for row in rows(road / "results/run/summary.csv")] == ["a", "c"]
+    assert [row["stem"] for row in rows(road / "results/run/metrics.csv")][:-2] == ["a", "c"]
+
+
+def test_a_report_without_scores_is_told(road, main, capsys):
+    main(arguments(road, "save.report=true", "metrics=none"))
+    assert "--set: save.report: a report shows scores and metrics is none" in capsys.readouterr().err
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    return [int(word) for task in Path(f"/proc/{pid}/task").iterdir()
+            for word in (task / "children").read_text().split()]
+
+
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGTERM, False), (signal.SIGHUP, True), (signal.SIGKILL, False)])
+def test_a_stopped_run_keeps_what_is_done_and_leaves_no_process(road, number, group):
+    """SIGTERM as `kill` sends it, the end of a terminal, which its whole group hears, and what nobody can catch."""
+    for seed in range(40):
+        picture(road / f"set/ir/p{seed}.png", (256, 256), seed=seed)
+        picture(road / f"set/vi/p{seed}.jpg", (256, 256, 3), seed=seed)
+    command = [sys.executable, "test.py", *arguments(road, "metrics=EN,SSIM")]
+    run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                           env=os.environ | {"OMP_NUM_THREADS": "1"},
+                           preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+    written = road / "results/run/test_images"
+    while run.poll() is None and len(list(written.glob("*_recover.png"))) < 3:
+        time.sleep(0.05)
+    workers = children(run.pid)
+    (os.killpg if group else os.kill)(run.pid, number)
+    told = run.communicate(timeout=60)[1]
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert workers and not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    if number == signal.SIGKILL:
+        return
+    assert run.returncode == 128 + number and "Traceback" not in told
+    assert told.splitlines()[-1] == f"stopped by {number.name}"
+    done = {path.name.removesuffix("_recover.png") for path in written.glob("*_recover.png")}
+    assert {row["stem"] for row in rows(road / "results/run/summary.csv")} == done and 3 <= len(done) < 43
+    assert {row["stem"] for row in rows(road / "results/run/metrics.csv")} - {"mean", "std"} == done
+    assert (road / "results/run/contact_sheet.png").exists()
 
 
 @pytest.mark.parametrize(("setting", "message"), [

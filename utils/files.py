@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -38,7 +39,7 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:180]}.{os.getpid()}.tmp")
+    temporary = _temporary_beside(path)
     try:
         yield temporary
         if durable:
@@ -82,6 +83,14 @@ def archive_if_exists(folder: str | Path) -> Path | None:
     folder.rename(target)
     log.info("%s existed: moved to %s", folder, target.name)
     return target
+
+
+def _temporary_beside(path: Path) -> Path:
+    """A hidden name of this process for ``path``: its own for every file, and no longer than systems allow."""
+    name = path.name
+    if len(os.fsencode(name)) > 200:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{os.getpid()}.tmp")
 
 
 def _flush(path: Path) -> None:

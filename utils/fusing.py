@@ -1,56 +1,135 @@
-"""One pass over a data set of pairs: read ahead, fuse, hand on."""
+"""A run that fuses a data set of pairs: where its results go, the pass over the pairs, what the user is told."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
+from option.schema import Options
+from utils.distributed import World
 from utils.errors import UserError
+from utils.pictures.pairs import PairList
+from utils.pictures.results import ResultFolder
 
 log = logging.getLogger(__name__)
 
-Paths = TypeVar("Paths")
+_TITLES = {"IVF": ("infrared", "visible"), "MEF": ("over", "under"), "MFF": ("near", "far")}
+
+
+class Named(Protocol):
+    """Where a pair lies."""
+
+    @property
+    def stem(self) -> str: ...
+
+
+Paths = TypeVar("Paths", bound=Named)
 Pair = TypeVar("Pair")
 Fused = TypeVar("Fused")
 
 
+@dataclass
+class Pass:
+    """How a pass over the pairs went.
+
+    Attributes:
+        failed: stem -> what is wrong, of the pairs that were passed over.
+        stopped: the Ctrl-C or signal that ended the pass early.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    stopped: KeyboardInterrupt | None = None
+
+    def conclude(self, unwritten: Mapping[str, str], folder: Path, *, total: int) -> None:
+        """Say where the results are and raise what the shell should hear of.
+
+        Args:
+            unwritten: stem -> what is wrong, of the pairs that were fused but not written.
+            folder: where the others are.
+            total: how many pairs there are.
+
+        Raises:
+            KeyboardInterrupt: the pass was stopped.
+            UserError: pairs were passed over.
+        """
+        if self.stopped is not None:
+            log.warning("stopped: %s holds the pairs that were done", folder)
+            raise self.stopped
+        failed = {**self.failed, **unwritten}
+        if failed:
+            raise UserError(f"{len(failed)} of {total} pairs could not be fused (named above); "
+                            f"the others are in {folder}")
+        log.info("%d of %d pairs fused: %s", total, total, folder)
+
+
+def open_results(options: Options, found: PairList, world: World) -> ResultFolder:
+    """The result folder of a run, after everything else of its options has proved good: an older one is moved aside.
+
+    Logs what of the data set is not used.
+
+    Raises:
+        UserError: see `ResultFolder`.
+    """
+    for line in found.problems:
+        log.warning("%s", line)
+    if options.save.report and options.metrics == "none":
+        log.warning("%s: a report shows scores and metrics is none; no report is written", options.at("save.report"))
+    save = options.save
+    return ResultFolder(options.path.results_root, options.name, components=save.components, inputs=save.inputs,
+                        contact_sheet=save.contact_sheet, titles=_TITLES[found.task], world=world,
+                        sources=[path for pair in found.pairs for path in (pair.first, pair.second)])
+
+
 def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callable[[Pair], Fused],
-             keep: Callable[[Pair, Fused], None], *, readers: int = 1, silent: bool = False) -> list[str]:
+             keep: Callable[[Pair, Fused], None], *, readers: int = 1, silent: bool = False) -> Pass:
     """Load, fuse and keep every pair, in order; the next pairs are read while one is fused.
 
-    A pair that cannot be read, or whose two sizes differ, is told and passed over.
+    A pair that cannot be read or fused is logged and passed over, whatever the reason. Ctrl-C ends the pass and is
+    handed back, so that the caller can record what is done before raising it.
 
     Args:
         paths: where the pairs lie.
         load: reads one; runs in a thread.
         fuse: fuses one.
-        keep: takes the pair and its fusion.
+        keep: takes the pair and its fusion. An error of it ends the pass.
         readers: threads that read, each about a pair ahead.
         silent: no progress bar.
-
-    Returns:
-        One line for each pair that was passed over.
     """
-    readers, failures = max(1, readers), []
+    readers, result = max(1, readers), Pass()
     with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool, \
             tqdm(total=len(paths), unit="pair", desc="fuse", disable=silent) as bar:
         waiting = [pool.submit(load, item) for item in paths[:readers]]
         try:
-            for index in range(len(paths)):
+            for index, item in enumerate(paths):
                 future = waiting.pop(0)
                 if index + readers < len(paths):
                     waiting.append(pool.submit(load, paths[index + readers]))
                 bar.update()
                 try:
                     pair = future.result()
-                except UserError as error:
-                    log.error("%s", error)
-                    failures.append(str(error))
+                    fusion = fuse(pair)
+                except Exception as error:
+                    result.failed[item.stem] = _told(item.stem, error)
                     continue
-                keep(pair, fuse(pair))
+                keep(pair, fusion)
+        except KeyboardInterrupt as stop:
+            result.stopped = stop
         finally:
             for future in waiting:
                 future.cancel()
-    return failures
+    return result
+
+
+def _told(stem: str, error: Exception) -> str:
+    """Log why a pair is passed over; what is not a user's mistake with its traceback."""
+    if isinstance(error, UserError):
+        line = str(error)
+        log.error("%s", line)
+    else:
+        line = f"{stem}: could not be fused ({type(error).__name__}: {error})"
+        log.error("%s; passed over", line, exc_info=error)
+    return line

@@ -170,7 +170,11 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _elide(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shorten a text in its middle until it fits: both ends of a file's name tell it from others."""
+    """Shorten a text in its middle until it fits: both ends of a file's name tell it from others.
+
+    What cannot be drawn on one line (line breaks, bytes of a name that are no text) becomes a replacement character.
+    """
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     if font.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):

@@ -30,6 +30,15 @@ def test_pictures_need_not_wait_for_the_disk(tmp_path, monkeypatch):
     assert len(flushed) == 2
 
 
+def test_long_names_have_temporary_files_of_their_own(tmp_path):
+    """As long as the system allows, in letters of three bytes, and alike in all but the last letter."""
+    names = ["長" * 80 + f"_recover{end}.png" for end in "12"]
+    with files.atomic_write(tmp_path / names[0]) as first, files.atomic_write(tmp_path / names[1]) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert [(tmp_path / name).read_text() for name in names] == ["first", "second"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
 def test_failed_write_keeps_the_old_file(tmp_path, error):
     target = tmp_path / "a.bin"

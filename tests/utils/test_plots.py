@@ -74,6 +74,9 @@ def test_text_is_drawn_and_fits():
     named = contact_sheet([[flat(RED)]], ["x" * 500], ["fused" * 40], cell=200)
     assert named.shape == plain.shape
     assert (named != plain).any()
+    broken = contact_sheet([[flat(RED)]], ["a\nb\udcff"], ["fused\r\n"], cell=200, title="run\n1")
+    assert (broken == contact_sheet([[flat(RED)]], ["a\ufffdb\ufffd"], ["fused\ufffd\ufffd"], cell=200,
+                                    title="run\ufffd1")).all()
 
 
 def test_a_row_of_the_wrong_length_is_refused():

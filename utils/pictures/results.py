@@ -2,13 +2,17 @@
 
     results/<name>/test_images/<stem>_recover.png ...    results/<name>/summary.csv    results/<name>/contact_sheet.png
 
-Pictures are encoded and written by a few threads while the next pair is fused. A run that cannot write stops with
-one line; every file has its final name only when it is whole.
+Pictures are encoded and written by a few threads while the next pair is fused. A pair that cannot be written is named
+and passed over; a folder that takes nothing more, such as on a full disk, stops the run with one line. Every file has
+its final name only when it is whole.
 """
 
+import contextlib
 import csv
 import logging
+import tempfile
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,7 +24,8 @@ import numpy as np
 
 from utils.distributed import World, barrier, gather_to_main
 from utils.errors import UserError
-from utils.files import archive_if_exists, atomic_write
+from utils.files import archive_if_exists, atomic_write, text_cell
+from utils.locks import FolderLock
 from utils.pictures.writing import write_picture
 from utils.plots import MAX_ROWS, ContactSheet, thumbnail
 
@@ -71,7 +76,8 @@ class ResultFolder:
                 results.add(pair.stem, fuse(...), first, second)
 
     Leaving the block waits for the last picture, then writes `summary.csv` and `contact_sheet.png`. When the block
-    is left by an error, the table is still written for the pairs that are there.
+    is left by an error, the table is still written for the pairs that are there. Until then no other process may
+    write the folder.
 
     Args:
         root: where result folders lie; made if missing.
@@ -82,33 +88,47 @@ class ResultFolder:
         titles: headings of the two sources on the contact sheet ("infrared", "visible").
         world: this process among those that share the pairs; the main one makes the folder and writes what is
             about all pairs.
+        sources: files that the run reads; a folder that holds one of them is refused.
+
+    Attributes:
+        folder: the result folder.
+        archived: where an earlier folder of that name is now.
+        failed: stem -> what is wrong, of the pairs that could not be written.
 
     Raises:
-        UserError: the folder cannot be made, or holds no room.
+        UserError: the folder cannot be made, holds a source, or another process writes it.
     """
 
     def __init__(self, root: str | Path, name: str, *, components: bool = True, inputs: bool = True,
                  contact_sheet: bool = True, titles: tuple[str, str] = ("input 1", "input 2"),
-                 world: World | None = None) -> None:
+                 world: World | None = None, sources: Iterable[Path] = ()) -> None:
         self.folder = Path(root) / name
         self.pictures = self.folder / "test_images"
+        self.archived: Path | None = None
+        self.failed: dict[str, str] = {}
         self._components, self._inputs, self._sheet_wanted = components, inputs, contact_sheet
         self._titles = {**_COLUMNS, INPUT1: titles[0], INPUT2: titles[1]}
         self._rows: list[Row] = []
-        self._futures: list[Future[Row]] = []
+        self._futures: list[Future[Row | None]] = []
         self._thumbnails: dict[str, dict[str, np.ndarray]] = {}
         self._room = threading.Semaphore(_WAITING)
-        self._failure: BaseException | None = None
-        self._closed = False
+        self._failure: UserError | None = None
+        self._closed = self._abandoned = False
         self._stems: set[str] = set()
         self._main = world is None or world.main
-        self.archived: Path | None = None
+        self._lock = FolderLock(self.folder)
         if self._main:
-            self._make()
+            self._make(sources)
         barrier()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="save")
 
-    def _make(self) -> None:
+    def _make(self, sources: Iterable[Path]) -> None:
+        here = self.folder.resolve()
+        for folder in {source.parent for source in sources}:
+            if here in (folder.resolve(), *folder.resolve().parents):
+                raise UserError(f"{self.folder} holds pictures to fuse ({folder}), results would take its place; "
+                                "choose another name or path.results_root")
+        self._lock.acquire()
         try:
             self.archived = archive_if_exists(self.folder)
             self.pictures.mkdir(parents=True, exist_ok=True)
@@ -120,10 +140,13 @@ class ResultFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._abandon(error)
+        try:
+            if error is None:
+                self.close()
+            else:
+                self._abandon(error)
+        finally:
+            self._lock.release()
 
     def add(self, stem: str, fusion: FusionLike, first: np.ndarray, second: np.ndarray) -> None:
         """Hand over a fused pair; returns before it is written, unless several are waiting already.
@@ -134,7 +157,7 @@ class ResultFolder:
             first, second: the sources, (H, W) or (H, W, 1 or 3), uint8 or uint16.
 
         Raises:
-            UserError: an earlier picture could not be written.
+            UserError: the folder takes nothing more.
             ValueError: the stem was used before, or holds a path separator.
         """
         if self._closed:
@@ -156,15 +179,15 @@ class ResultFolder:
         """Wait for the pictures, then write the table and the contact sheet.
 
         Raises:
-            UserError: something could not be written; what was written is whole.
+            UserError: the folder took nothing more; what was written is whole.
         """
         if self._closed:
             return
         self._closed = True
         self._pool.shutdown(wait=True)
-        self._rows = [future.result() for future in self._futures if future.exception() is None]
+        self._rows = [row for future in self._futures if (row := future.result()) is not None]
         failure = self._failure
-        if failure is None:
+        if failure is None and not self._abandoned:
             self._gather()
         if not self._main:
             if failure is not None:
@@ -172,45 +195,62 @@ class ResultFolder:
             return
         try:
             self._write_summary()
-            if self._sheet_wanted and failure is None:
+            if self._sheet_wanted and failure is None and not self._abandoned:
                 self._write_sheet()
         except (OSError, UserError) as error:
             failure = failure or _cannot_write(self.folder, error)
+        except Exception as error:
+            log.warning("%s: no contact sheet (%s: %s)", self.folder, type(error).__name__, error)
         if failure is not None:
             raise failure
 
     def _abandon(self, error: BaseException) -> None:
-        """Close after an error: keep what is there, and do not hide the error behind a second one."""
-        self._sheet_wanted = False
+        """Close after an error, without the other processes: keep what is there and do not hide the error."""
+        self._abandoned = True
         try:
             self.close()
         except UserError as second:
             if second is not error:
                 log.warning("%s", second)
 
-    def _save(self, stem: str, parts: dict[str, np.ndarray], seconds: float, shown: bool) -> Row:
+    def _save(self, stem: str, parts: dict[str, np.ndarray], seconds: float, shown: bool) -> Row | None:
         """Write one pair's pictures, all or none; runs in a thread of the pool."""
         written: list[Path] = []
         try:
             if self._failure is not None:
-                raise self._failure
+                return None
+            small = {part: thumbnail(pixels) for part, pixels in parts.items()} if shown else None
             for part, pixels in parts.items():
                 if self._wanted(part):
                     written.append(write_picture(self.pictures / f"{stem}_{part}.png", pixels))
-            if shown:
-                self._thumbnails[stem] = {part: thumbnail(pixels) for part, pixels in parts.items()}
-        except BaseException as error:
-            for path in written:
-                path.unlink(missing_ok=True)
-            if self._failure is None:
-                self._failure = _cannot_write(self.pictures, error) if isinstance(error, OSError) else error
-            raise
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                for path in written:
+                    path.unlink(missing_ok=True)
+            self._note_failure(stem, error)
+            return None
         finally:
             self._room.release()
+        if small:
+            self._thumbnails[stem] = small
         fused = parts[FUSED]
         height, width = fused.shape[:2]
         channels = fused.shape[2] if fused.ndim == 3 else 1
         return Row(stem, width, height, 8 * fused.dtype.itemsize, channels, seconds)
+
+    def _note_failure(self, stem: str, error: Exception) -> None:
+        """Pass over a pair that cannot be written, or end the run where no other can be either."""
+        try:
+            if isinstance(error, UserError):
+                raise error
+            with tempfile.TemporaryFile(dir=self.pictures) as probe:
+                probe.write(bytes(4096))
+        except (OSError, UserError) as wider:
+            self._failure = self._failure or _cannot_write(self.pictures, wider)
+        else:
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self.failed[stem] = f"{stem}: results cannot be written ({reason}); passed over"
+            log.error("%s", self.failed[stem])
 
     def _wanted(self, part: str) -> bool:
         if part in (INPUT1, INPUT2):
@@ -226,11 +266,11 @@ class ResultFolder:
 
     def _write_summary(self) -> None:
         with atomic_write(self.folder / "summary.csv") as temporary, \
-                temporary.open("w", newline="", encoding="utf-8") as file:
+                temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             table = csv.writer(file)
             table.writerow(_HEADINGS)
             for row in self._rows:
-                table.writerow((row.stem, row.width, row.height, row.bit_depth, row.channels, f"{row.seconds:.4f}"))
+                table.writerow((text_cell(row.stem), row.width, row.height, row.bit_depth, row.channels, f"{row.seconds:.4f}"))
 
     def _write_sheet(self) -> None:
         shown = [row for row in self._rows if row.stem in self._thumbnails][:MAX_ROWS]

@@ -1,6 +1,7 @@
-"""A result folder is whole or says why not: names, table, sheet, archive, and a disk that cannot take it."""
+"""A result folder is whole or says why not: names, table, sheet, archive, one writer, and a disk that refuses."""
 
 import csv
+import os
 import resource
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
+from utils.pictures import results as results_module
 from utils.pictures.reading import read_picture
 from utils.pictures.results import ResultFolder
 
@@ -100,26 +102,100 @@ def test_a_file_in_the_way_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_disk_that_refuses_leaves_nothing_half_written(tmp_path):
-    """When writing fails in the middle of a pair, the error surfaces as a UserError in one line; every file that
-    is there can be read, no temporary file stays, and no pair is there in part."""
+def table(results: ResultFolder) -> list[str]:
+    with (results.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
+        return [line["stem"] for line in csv.DictReader(file)]
+
+
+def test_a_pair_that_cannot_be_written_is_passed_over(tmp_path, caplog):
+    """Files too large for the drive, in the middle of a pair, and a name too long for it: the pairs are named, no other
+    one is lost, no pair is there in part and no temporary file stays."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(UserError, match="cannot be written") as caught, ResultFolder(tmp_path, "run") as results:
+        with ResultFolder(tmp_path, "run", contact_sheet=False) as results:
             results.add("small", whole(), noise(), noise())
-            results._futures[0].result()
-            for n in range(20):
-                big = noise((200, 200, 3), seed=n)
-                results.add(f"big{n}", Fused(big, noise()), noise(), noise())
+            results.add("big", Fused(noise((200, 200, 3)), noise()), noise(), noise())
+            results.add("long" * 62, whole(), noise(), noise())
+            results.add("last", Fused(noise()), noise(), noise())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert results.failed == {
+        "big": "big: results cannot be written (File too large); passed over",
+        "long" * 62: f"{'long' * 62}: results cannot be written (File name too long); passed over"}
+    assert all(line in caplog.text for line in results.failed.values())
+    assert table(results) == ["small", "last"]
+    assert names(results) == {f"small_{part}.png" for part in (
+        "recover", "common", "upper", "lower", "over", "under")} | {
+        f"last_{part}.png" for part in ("recover", "over", "under")}
+    assert all(cv2.imread(str(results.pictures / name)) is not None for name in names(results))
+
+
+def test_a_full_disk_ends_the_run_with_one_line(tmp_path, monkeypatch):
+    """The table of what is there is still written."""
+    def fill(path, pixels, write=results_module.write_picture):
+        if "full" in path.name:
+            raise UserError("the disk is full: make room")
+        return write(path, pixels)
+
+    monkeypatch.setattr(results_module, "write_picture", fill)
+    with pytest.raises(UserError, match="disk is full") as caught, ResultFolder(tmp_path, "run") as results:
+        results.add("a", whole(), noise(), noise())
+        results._futures[0].result()
+        for n in range(20):
+            results.add(f"full{n}", whole(), noise(), noise())
     assert "\n" not in str(caught.value)
-    files = {path.name for path in (tmp_path / "run" / "test_images").iterdir()}
-    assert files == {f"small_{part}.png" for part in ("recover", "common", "upper", "lower", "over", "under")}
-    assert all(cv2.imread(str(tmp_path / "run" / "test_images" / name)) is not None for name in files)
-    with (tmp_path / "run" / "summary.csv").open(newline="") as file:
-        assert [line["stem"] for line in csv.DictReader(file)] == ["small"]
+    assert len(results._futures) < 20 and not results.failed
+    assert table(results) == ["a"]
+
+
+def test_a_folder_that_takes_nothing_more_ends_the_run(tmp_path):
+    with pytest.raises(UserError, match="test_images: results cannot be written"), \
+            ResultFolder(tmp_path, "run") as results:
+        results.pictures.rmdir()
+        results.pictures.write_text("a file in its place")
+        for n in range(20):
+            results.add(f"p{n}", whole(), noise(), noise())
+    assert len(results._futures) < 20
+
+
+def test_names_that_cannot_be_drawn_or_printed(tmp_path):
+    """A line break and a byte that is no text, as Linux allows them in file names."""
+    with ResultFolder(tmp_path, "run") as results:
+        results.add("a\nb", whole(), noise(), noise())
+        results.add("a\udcff", whole(), noise(), noise())
+    assert table(results) == ["a\nb", "a\\udcff"]
+    assert read_picture(results.folder / "contact_sheet.png").size[0] > 6 * 200
+
+
+def test_a_sheet_that_fails_costs_nothing_else(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(results_module.ContactSheet, "render", lambda sheet: 1 // 0)
+    with ResultFolder(tmp_path, "run") as results:
+        results.add("a", whole(), noise(), noise())
+    assert table(results) == ["a"] and "no contact sheet (ZeroDivisionError" in caplog.text
+
+
+def test_a_folder_in_use_is_refused_and_stays(tmp_path):
+    with ResultFolder(tmp_path, "run") as results:
+        results.add("a", whole(), noise(), noise())
+        with pytest.raises(UserError, match=f"run is in use by process {os.getpid()} "):
+            ResultFolder(tmp_path, "run")
+        results.add("b", whole(), noise(), noise())
+    assert table(results) == ["a", "b"]
+    with ResultFolder(tmp_path, "run"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["set", "ir", "link"])
+def test_results_never_take_the_place_of_the_pictures_to_fuse(tmp_path, name):
+    source = tmp_path / "set/ir/a.png"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(b"picture")
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    root = tmp_path / "set" if name == "ir" else tmp_path
+    with pytest.raises(UserError, match="holds pictures to fuse"):
+        ResultFolder(root, name, sources=[source])
+    assert source.read_bytes() == b"picture"
 
 
 def test_an_error_elsewhere_keeps_what_is_there(tmp_path):
