@@ -270,7 +270,8 @@ class ResultFolder:
             table = csv.writer(file)
             table.writerow(_HEADINGS)
             for row in self._rows:
-                table.writerow((text_cell(row.stem), row.width, row.height, row.bit_depth, row.channels, f"{row.seconds:.4f}"))
+                about = row.width, row.height, row.bit_depth, row.channels
+                table.writerow((text_cell(row.stem), *about, f"{row.seconds:.4f}"))
 
     def _write_sheet(self) -> None:
         shown = [row for row in self._rows if row.stem in self._thumbnails][:MAX_ROWS]

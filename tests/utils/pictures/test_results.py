@@ -160,11 +160,12 @@ def test_a_folder_that_takes_nothing_more_ends_the_run(tmp_path):
 
 
 def test_names_that_cannot_be_drawn_or_printed(tmp_path):
-    """A line break and a byte that is no text, as Linux allows them in file names."""
+    """A line break and a byte that is no text, as Linux allows them in file names; a formula for a spreadsheet."""
     with ResultFolder(tmp_path, "run") as results:
         results.add("a\nb", whole(), noise(), noise())
         results.add("a\udcff", whole(), noise(), noise())
-    assert table(results) == ["a\nb", "a\\udcff"]
+        results.add("=1+1", whole(), noise(), noise())
+    assert table(results) == ["a\nb", "a\\udcff", "'=1+1"]
     assert read_picture(results.folder / "contact_sheet.png").size[0] > 6 * 200
 
 
