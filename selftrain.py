@@ -18,11 +18,8 @@ from data.registry import DATASETS, scenario_shares
 from data.synthesis import Synthesizer
 from metrics import compute
 from models.fuser import Fuser
-from models.highres import DeFusionPPHR
-from models.mae import MAE
 from models.registry import create_loss, model_from_options
-from models.tasks import CUDTask, MAETask
-from models.tasks_hr import HRTask
+from models.tasks import TRAINING
 from models.weights import load_weights
 from option.load import options_from_command_line
 from option.schema import Options
@@ -30,6 +27,7 @@ from utils.cli import run
 from utils.engine.batches import Loader
 from utils.engine.launch import train
 from utils.engine.validation import pair_validation
+from utils.errors import UserError
 from utils.pictures.pairs import find_pairs, load_pair
 
 
@@ -39,11 +37,13 @@ def build_task(options: Options) -> nn.Module:
     model, size = model_from_options(options), options.dataset.train.image_size
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
-    task, loss = (HRTask, "HRLoss") if isinstance(model, DeFusionPPHR) else (CUDTask, "CUDLoss")
+    training = model.traits.training
+    if training is None:
+        raise UserError(f"{options.at('model')}: {options.model} has nothing to learn; give DeFusionPP, say")
     prepare = Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures)
-    if isinstance(model, MAE):
-        task, prepare, loss = MAETask, FlippedCrop(size), "MAELoss"
-    return task(model, prepare, create_loss(options, loss))
+    if training == "pictures":
+        prepare = FlippedCrop(size)
+    return TRAINING[training](model, prepare, create_loss(options, model.traits))
 
 
 def build_loader(options: Options, **place: Any) -> Loader:

@@ -17,7 +17,6 @@ from data.irvis import PairCrop
 from data.registry import DATASETS, scenario_shares
 from data.streams import PairedStreams
 from data.synthesis import Synthesizer
-from models.multimodal import DeFusionPPMM
 from models.registry import LOSSES, MODELS, create_loss, model_from_options
 from models.tasks import MCUDTask
 from models.teachers import Teachers
@@ -34,7 +33,7 @@ from utils.errors import UserError
 
 def build_task(options: Options) -> nn.Module:
     """The network, from the stage 1 weights that the options name, with teachers, synthesis and both losses."""
-    if not issubclass(MODELS.get(options.model, where=options.at("model")), DeFusionPPMM):
+    if not MODELS.get(options.model, where=options.at("model")).traits.predicts_teachers:
         raise UserError(f"{options.at('model')}: {options.model} has no stage 2; give DeFusionPPMM")
     settings, size = options.train, options.dataset.train.image_size
     teachers = Teachers.load(options.teachers.modality1, options.teachers.modality2, where=options.at("teachers"))
@@ -43,7 +42,7 @@ def build_task(options: Options) -> nn.Module:
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
     return MCUDTask(model, Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures),
-                    create_loss(options, "CUDLoss"), teachers=teachers,
+                    create_loss(options, model.traits), teachers=teachers,
                     augment=PairCrop(size), multimodal_criterion=LOSSES.create("MCUDLoss"),
                     mcud_weight=settings.mcud_weight)
 

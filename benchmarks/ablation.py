@@ -25,8 +25,7 @@ from data.synthesis import Synthesizer
 from metrics import compute
 from models.fuser import Fuser
 from models.registry import LOSSES, MODELS
-from models.tasks import CUDTask
-from models.tasks_hr import HRTask
+from models.tasks import TRAINING
 from option.schema import Options, TestDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.distributed import choose_device
@@ -58,7 +57,7 @@ class Variant:
     loss_arguments: dict = field(default_factory=dict)
 
 
-HR, ALONE = "DeFusionPPHR", {"use_tokens": False}
+HR, HEAD = "DeFusionPPHR", "FusionHead"
 PUBLISHED_DAMAGE = {"noise": 1.0}
 FIRST_LOSS = {"texture": 0.0, "selection": 0.0, "structure": 20.0, "windows": [9], "shrinks": [1], "truth": 20.0}
 VARIANTS = {
@@ -70,16 +69,16 @@ VARIANTS = {
     "hr-noise": Variant(HR, PUBLISHED_DAMAGE),
     "hr-scenarios": Variant(HR, LIKE_TASKS),
     "hr-rejecting": Variant(HR, REJECTING),
-    "head-alone": Variant(HR, LIKE_TASKS, ALONE),
-    "head-alone-rejecting": Variant(HR, REJECTING, ALONE),
-    "head-alone-no-texture": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"texture": 0.0}),
-    "head-alone-no-structure": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"structure": 0.0}),
-    "head-alone-no-selection": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"selection": 0.0}),
-    "head-alone-no-evidence": Variant(HR, LIKE_TASKS, ALONE | {"trust_bound": 1e-3}),
-    "head-alone-structure-only": Variant(HR, LIKE_TASKS, ALONE, loss_arguments=FIRST_LOSS),
-    "head-alone-photograph-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 20.0}),
-    "head-alone-structure-base": Variant(HR, LIKE_TASKS, ALONE, loss_arguments={"base": 10.0, "base_mix": 1.0,
-                                                                                "base_rule": "structure"}),
+    "head-alone": Variant(HEAD, LIKE_TASKS),
+    "head-alone-rejecting": Variant(HEAD, REJECTING),
+    "head-alone-no-texture": Variant(HEAD, LIKE_TASKS, loss_arguments={"texture": 0.0}),
+    "head-alone-no-structure": Variant(HEAD, LIKE_TASKS, loss_arguments={"structure": 0.0}),
+    "head-alone-no-selection": Variant(HEAD, LIKE_TASKS, loss_arguments={"selection": 0.0}),
+    "head-alone-no-evidence": Variant(HEAD, LIKE_TASKS, {"trust_bound": 1e-3}),
+    "head-alone-structure-only": Variant(HEAD, LIKE_TASKS, loss_arguments=FIRST_LOSS),
+    "head-alone-photograph-base": Variant(HEAD, LIKE_TASKS, loss_arguments={"base": 20.0}),
+    "head-alone-structure-base": Variant(HEAD, LIKE_TASKS, loss_arguments={"base": 10.0, "base_mix": 1.0,
+                                                                         "base_rule": "structure"}),
 }
 
 
@@ -112,11 +111,10 @@ def train(name: str, variant: Variant, args: argparse.Namespace, device: torch.d
         return model.to(device).eval()
     options = options_of(name, variant, args)
     criterion = LOSSES.create(variant.loss, **variant.loss_arguments)
-    task_class = HRTask if getattr(criterion, "wants_sample", False) else CUDTask
     folder = args.out / name
     folder.mkdir(parents=True, exist_ok=True)
     loader = build_photo_loader(options.dataset.train, seed=args.seed, run_dir=folder, device=device)
-    task = task_class(model, Synthesizer(args.size, variant.scenarios), criterion)
+    task = TRAINING[model.traits.training](model, Synthesizer(args.size, variant.scenarios), criterion)
     resumed_trainer(task, loader, options, folder, device).fit()
     return model.eval()
 

@@ -38,7 +38,7 @@ def measure_fusing(device: torch.device, *, model: str, width: int, height: int,
     network = MODELS.create(model)
     fuser = Fuser(network, device=str(device), amp=amp)
     pair = picture_pair(width, height)
-    counted = _Counted(fuser.model, "context" if hasattr(fuser.model, "context") else "decompose")
+    counted = _Counted(fuser.model, "context" if network.traits.large == "maps" else "decompose")
 
     def fuse(laps: Laps) -> None:
         counted.windows = 0

@@ -67,7 +67,7 @@ def measure_ours(folder: Path, device: torch.device, *, batch: int, amp: str, co
             laps.lap("synthesis")
             out = network(sample.x1, sample.x2, *draw_mfm(sample.x1, network.patch_size, draws.generators))
             laps.lap("forward")
-            loss = criterion(out, sample.common, sample.unique1, sample.unique2, sample.target)["total_loss"]
+            loss = criterion(out, sample)["total_loss"]
             laps.lap("loss")
         _finish(loss, network, optimizer, laps)
 

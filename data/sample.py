@@ -34,6 +34,7 @@ class Sample:
         more_clean: as clean1, for ``more``.
         count: (B,) int64, pictures of each sample. Default 2.
         infrared: (B,) int64, which picture is the infrared one: 1 or 2; 0 where none is. Default 0.
+        task: (B,) int64, index of ``TASKS`` (`models/protocol.py`). Default 0, none.
         warm: (B, 1, H, W) in [0, 1], objects that are warmer than their surroundings and should be seen in the
             fused picture. Default 0.
     """
@@ -52,6 +53,7 @@ class Sample:
     more_clean: Tensor | None = None
     count: Tensor | None = None
     infrared: Tensor | None = None
+    task: Tensor | None = None
     warm: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class Sample:
         default("more_clean", self.more)
         default("count", torch.full((batch,), 2 + extra, device=self.x1.device))
         default("infrared", torch.zeros(batch, dtype=torch.int64, device=self.x1.device))
+        default("task", torch.zeros(batch, dtype=torch.int64, device=self.x1.device))
         default("warm", self.x1.new_zeros(batch, 1, height, width))
 
     @property

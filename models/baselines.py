@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from models import pyramid
-from models.defusion import Decomposition
+from models.decomposition import Decomposition
+from models.protocol import Traits
 from models.registry import MODELS
 
 
 class Baseline(nn.Module):
-    """A fusion rule: no parameters, no windows. A subclass gives :meth:`fuse_many`."""
+    """A fusion rule without parameters. A subclass gives :meth:`fuse_many`."""
 
-    whole_image = True
-    needs_weights = False
-    has_components = False
+    traits = Traits(large="whole", many=True, needs_weights=False)
 
     def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
         """Fuse N images of one scene.
@@ -40,12 +39,9 @@ class Baseline(nn.Module):
         """
         raise NotImplementedError
 
-    def decompose(self, x1: Tensor, x2: Tensor) -> Decomposition:
-        """Fuse a pair (B, C, H, W) in [0, 1]; a rule has no common and no unique part."""
-        return Decomposition(common=None, unique1=None, unique2=None, fused=self.fuse_many((x1, x2)))
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Decomposition:
-        return self.decompose(x1, x2)
+    def decompose(self, *images: Tensor) -> Decomposition:
+        """Fuse images (B, C, H, W) in [0, 1] of one scene; a rule has no common and no unique part."""
+        return Decomposition(common=None, unique1=None, unique2=None, fused=self.fuse_many(images))
 
 
 def stack_images(images: Sequence[Tensor]) -> Tensor:

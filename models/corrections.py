@@ -1,10 +1,10 @@
 """The network that corrects the salience pyramid's weights.
 
-It sees the pair twice, once from the perspective of each image, with the same weights. A correction is the
-difference of the two answers: exchanging the images turns its sign, whatever has been learned. A trust is their
-mean: the order has no say.
+It runs once for each picture of a scene, with the same weights: each run sees a picture beside what the others show
+(the strongest energies and evidence among them, their mean grey). A correction is what a picture's answer has over the
+mean of the others', a trust the mean of all answers, so the order of the pictures changes nothing.
 
-Shape letters: B pairs, l level of the pyramid (0 the finest), C channels.
+Shape letters: N pictures of one scene, B scenes, l level of the pyramid (0 the finest), C channels.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from models import pyramid
 from models.evidence import KINDS
+from models.protocol import ROLES, TASKS
 
-LEVEL_INPUTS = 2 * (2 + KINDS)  # of an image and the other: logarithm of the band's energy, grey, evidence
+LEVEL_INPUTS = 2 * (2 + KINDS)  # of a picture and the others: logarithm of the band's energy, grey, evidence
 FINEST_INPUTS = 2  # energies of band 0, at half resolution
 ENERGY_OFFSET = 4.0  # brings logarithms of energies, -6.2 to about -1, near 0
 
@@ -44,7 +45,10 @@ class CorrectionNetwork(nn.Module):
     Level l works at the resolution of band l, so a coarse band is decided with wide context. A decision for a
     coarse band is carried on to all finer ones, which add their own: one region, one decision, unless the finer
     bands have a reason. The base has an answer of its own, from the coarsest features and their mean over the
-    picture (which of the two is the brighter exposure).
+    picture (which exposure is the brighter one).
+
+    A picture's role and the task are added to its features at every level as learned embeddings. They start at zero,
+    and those of "none" stay there: without a role and a task the network is what it is without embeddings.
 
     Args:
         levels: bands L of the pyramid, at least 3.
@@ -76,33 +80,47 @@ class CorrectionNetwork(nn.Module):
         for answer in self.answers:
             nn.init.zeros_(answer.weight)
             nn.init.zeros_(answer.bias)
+        self.roles, self.tasks = (
+            nn.ModuleList(nn.Embedding.from_pretrained(torch.zeros(len(words), wide), freeze=False, padding_idx=0)
+                          for wide in widths) for words in (ROLES, TASKS))
 
     def forward(self, energies: Sequence[Tensor], greys: Sequence[Tensor], evidence: Sequence[Tensor],
-                maps: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
-        """Corrections of the first image's logits, and how far the evidence is to be trusted.
+                roles: Tensor, task: Tensor, maps: Tensor | None = None,
+                present: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """Corrections of each picture's logits, and how far the evidence is to be trusted.
 
         Args:
-            energies: logarithms for the bands, L tensors (2, B, 1, h, w), first images, then second.
-            greys: Gaussian pyramid of the images' grey, L + 1 tensors (2, B, 1, h, w).
-            evidence: logarithms from ``gather_evidence``, L + 1 tensors (2, B, KINDS, h, w).
-            maps: (2, B, C, h, w) at the resolution of level 2, each from its image's perspective.
+            energies: logarithms for the bands, L tensors (N, B, 1, h, w).
+            greys: Gaussian pyramid of the pictures' grey, L + 1 tensors (N, B, 1, h, w).
+            evidence: logarithms from ``gather_evidence``, L + 1 tensors (N, B, KINDS, h, w).
+            roles: (N, B), indices of ``ROLES``.
+            task: (B,), indices of ``TASKS``.
+            maps: (N, B, C, h, w) at the resolution of level 2, each from its picture's perspective.
+            present: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
 
         Returns:
-            For the bands and for the base: L + 1 corrections (B, 1, h, w) in (-bound, bound) and L + 1 trusts
-            (B, KINDS, h, w) in (-trust_bound, trust_bound).
+            For the bands and for the base: L + 1 corrections (N, B, 1, h, w) and L + 1 trusts (B, KINDS, h, w) in
+            (-trust_bound, trust_bound). The corrections of two pictures differ by at most ``bound``.
         """
-        both = [_perspectives(energy + ENERGY_OFFSET) for energy in energies]
-        both.append(torch.zeros_like(_perspectives(greys[-1])))  # the base has no energy
-        inputs = [torch.cat([energy, _perspectives(grey), _perspectives(wide + ENERGY_OFFSET)], dim=1)
+        both = [_beside(energy + ENERGY_OFFSET, others_largest(energy + ENERGY_OFFSET, present)) for energy in energies]
+        both.append(torch.zeros_like(_beside(greys[-1], greys[-1])))  # the base has no energy
+        inputs = [torch.cat([energy, _beside(grey, others_mean(grey, present)),
+                             _beside(wide + ENERGY_OFFSET, others_largest(wide + ENERGY_OFFSET, present))], dim=1)
                   for energy, grey, wide in zip(both, greys, evidence)]
-        features = self._encode(inputs, F.avg_pool2d(both[0], 2, ceil_mode=True), maps)
-        answers = [answer.float() for answer in self._decode(features, greys[0].shape[-2:])]
-        corrections = [_bounded(_difference(answer[:, :1]), self.bound) for answer in answers]
-        trusts = [_bounded(pyramid.GAIN * _mean(answer[:, 1:]), self.trust_bound) for answer in answers]
+        given = [(role(roles) + kind(task)).flatten(0, 1)[..., None, None]
+                 for role, kind in zip(self.roles, self.tasks)]
+        features = self._encode(inputs, F.avg_pool2d(both[0], 2, ceil_mode=True), given, maps)
+        answers = [answer.float().unflatten(0, roles.shape)
+                   for answer in self._decode(features, greys[0].shape[-2:])]
+        count = len(roles) if present is None else present.sum(dim=0)
+        share = 1 - 1 / count  # the corrections of N pictures differ as their answers do
+        corrections = [share * _bounded(answer[:, :, :1] - others_mean(answer[:, :, :1], present), self.bound)
+                       for answer in answers]
+        trusts = [_bounded(pyramid.GAIN * mean_of(answer[:, :, 1:], present), self.trust_bound) for answer in answers]
         return corrections, trusts
 
-    def _encode(self, inputs: list[Tensor], finest: Tensor, maps: Tensor | None) -> list[Tensor]:
-        """Features of the levels 1 .. L, each (2B, C, h, w)."""
+    def _encode(self, inputs: list[Tensor], finest: Tensor, given: list[Tensor], maps: Tensor | None) -> list[Tensor]:
+        """Features of the levels 1 .. L, each (NB, C, h, w)."""
         features: list[Tensor] = []
         for index, (enter, down) in enumerate(zip(self.enter, self.down)):
             parts = [inputs[index + 1]]
@@ -113,14 +131,14 @@ class CorrectionNetwork(nn.Module):
             if features:
                 parts.append(F.avg_pool2d(features[-1], 2, ceil_mode=True))
             inside = torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)  # convolutions gain 15 %
-            features.append(down(enter(inside)))
+            features.append(down(enter(inside) + given[index]))
         coarse = features[-1]
         coarse = coarse + self.whole(coarse.mean(dim=(-2, -1))).unsqueeze(-1).unsqueeze(-1)
         features[-1] = self.wide(coarse)
         return features
 
     def _decode(self, features: list[Tensor], size: Sequence[int]) -> list[Tensor]:
-        """Answers for the bands, finest first, and for the base, each (2B, 1 + KINDS, h, w)."""
+        """Answers for the bands, finest first, and for the base, each (NB, 1 + KINDS, h, w)."""
         deep, decision = features[-1], None
         answers = [self.answers[-1](deep)]
         for index in range(self.levels - 2, -1, -1):
@@ -133,21 +151,35 @@ class CorrectionNetwork(nn.Module):
         return answers
 
 
-def _perspectives(pair: Tensor) -> Tensor:
-    """(2, B, C, h, w) -> (2B, 2C, h, w): each image beside the other one."""
-    return torch.cat([pair, pair.flip(0)], dim=2).flatten(0, 1)
+def mean_of(pictures: Tensor, present: Tensor | None = None) -> Tensor:
+    """(N, ...) -> (...): the mean of the pictures that are present, all if not given."""
+    if present is None:
+        return pictures.mean(dim=0)
+    return (pictures * present).sum(dim=0) / present.sum(dim=0)
 
 
-def _difference(x: Tensor) -> Tensor:
-    """(2B, ...) -> (B, ...): the first perspective's answer minus the second's."""
-    first, second = x.chunk(2)
-    return first - second
+def others_mean(pictures: Tensor, present: Tensor | None = None) -> Tensor:
+    """(N, ...) -> (N, ...): for each picture the mean of the others that are present."""
+    if len(pictures) == 2:
+        return pictures.flip(0)
+    if present is None:
+        return (pictures.sum(dim=0) - pictures) / (len(pictures) - 1)
+    own = pictures * present
+    return (own.sum(dim=0) - own) / (present.sum(dim=0) - present.to(pictures))
 
 
-def _mean(x: Tensor) -> Tensor:
-    """(2B, ...) -> (B, ...): the mean of both perspectives' answers."""
-    first, second = x.chunk(2)
-    return (first + second) / 2
+def others_largest(pictures: Tensor, present: Tensor | None = None) -> Tensor:
+    """(N, ...) -> (N, ...): for each picture the largest value among the others that are present."""
+    if len(pictures) == 2:
+        return pictures.flip(0)
+    there = pictures if present is None else pictures.masked_fill(~present, -torch.inf)
+    best, second = there.topk(2, dim=0).values
+    return torch.where(there == best, second, best)  # where two share the largest, the second equals it
+
+
+def _beside(pictures: Tensor, others: Tensor) -> Tensor:
+    """(N, B, C, h, w) twice -> (NB, 2C, h, w): each picture beside the others."""
+    return torch.cat([pictures, others], dim=2).flatten(0, 1)
 
 
 def _bounded(x: Tensor, bound: float) -> Tensor:

@@ -4,35 +4,19 @@ The forward pass follows docs/METHOD.md, section 3, row by row; every block that
 once on a stacked batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from models.decomposition import Decomposition
 from models.encoder import Encoder, PositionTable
 from models.layers import CrossBlock, choose_kept, keep_tokens, restore_tokens, tokens_to_pixels, vit_block
+from models.protocol import Traits
 from models.registry import MODELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass
-class Decomposition:
-    """What a pair of images decomposes into; each (B, 3, H, W), nominally in [0, 1] and not clipped.
-
-    Attributes:
-        common: what both images show.
-        unique1, unique2: what only the first or only the second shows.
-        fused: everything.
-        recon: the picture again from a quarter of the features (training only).
-    """
-
-    common: Tensor | None
-    unique1: Tensor | None
-    unique2: Tensor | None
-    fused: Tensor
-    recon: Tensor | None = None
 
 
 @dataclass
@@ -84,9 +68,7 @@ class DeFusionPP(nn.Module):
         dropout: dropout of the cross blocks.
     """
 
-    whole_image = False
-    needs_weights = True
-    has_components = True
+    traits = Traits(has_components=True, training="decomposition", loss="CUDLoss", unused=("encoder.norm.",))
     patch_size = 16
     mask_ratio = 0.75
 
@@ -169,6 +151,12 @@ class DeFusionPP(nn.Module):
             unique=self._unique(self.unique_cross, self.unique_residual, f),
             unique_skip=self._unique(self.unique_skip_cross, self.unique_skip_residual, r),
         )
+
+    def separate_symmetric(self, f: Tensor, r: Tensor) -> PairTokens:
+        """:meth:`separate` with the mean of both orders as common features: the same for both orders of the pair."""
+        tokens = self.separate(f, r)
+        return replace(tokens, common=(tokens.common + self._common(self.common_cross, f, swapped=True)) / 2,
+                       common_skip=(tokens.common_skip + self._common(self.common_skip_cross, r, swapped=True)) / 2)
 
     @staticmethod
     def _common(cross: CrossBlock, pair: Tensor, swapped: bool) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.registry import MODELS, model_from_options
+from models.registry import MODELS, model_from_options, present_name
 from models.weights import save_weights, to_published
 from option.schema import Options
 from utils.cli import run
@@ -45,12 +45,13 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     options = Options.model_validate(json.loads(state["options"]))
     model = model_from_options(options, **_teacher_widths(state["state_dict"]))
     model.load_state_dict(state["state_dict"])
+    name, arguments = present_name(MODELS.get(options.model).__name__, options.network_G.arguments())
     averages = averaged_weights(state, model) if average else None
     averaged = averages is not None
     if averaged:
         model.load_state_dict(averages, strict=False)
     about = {
-        "model": MODELS.get(options.model).__name__, "network": options.network_G.arguments(),
+        "model": name, "network": arguments,
         "images_seen": state["images"], "steps": state["step"], "epoch": state["epoch"], "averaged": averaged,
         "version": state["version"], "commit": state["commit"], "options_hash": state["options_hash"],
         "training": _training(options),

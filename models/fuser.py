@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from models.colour import COLORS, TASKS, as_grey, as_rgb, default_color, known_word, merge_chroma
-from models.defusion import Decomposition
 from models.inputs import Source, check_sizes, read_source, restore
-from models.registry import MODELS, model_from_options
+from models.registry import MODELS, model_from_options, present_name
+from models.running import COMPONENTS, Runner
 from models.weights import load_weights, read_metadata, weight_checksum
-from models.windows import run_windows
 from option.schema import Options, TileOptions
 from utils.distributed import choose_device
 from utils.errors import MissingFileError, UserError
@@ -30,7 +29,6 @@ from utils.precision import autocast, autocast_dtype
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defusionpp_cud.safetensors")
-COMPONENTS = ("fused", "common", "unique1", "unique2")
 
 
 @dataclass
@@ -69,7 +67,7 @@ class Fuser:
     """Fuses pictures of any size with a model of the registry.
 
     Args:
-        model: an ``nn.Module`` with ``decompose(x1, x2)``; see CONTRIBUTING.md.
+        model: see `models/protocol.py` and CONTRIBUTING.md.
         device: "auto", "cpu", "cuda", ...
         color: "ycbcr" (fuse the luma; colour as in :func:`models.colour.merge_chroma`), "rgb", "gray"; None decides
             by the task, and without a task by the pictures: grey with colour is ycbcr, colour with colour rgb.
@@ -84,6 +82,7 @@ class Fuser:
         self.color = known_word("color", color, COLORS)
         self.tile = tile or TileOptions()
         self.dtype = autocast_dtype(amp, self.device)
+        self.run = Runner(self.model, self.tile, self._autocast)
         self.checksum: str | None = None
 
     @classmethod
@@ -101,7 +100,8 @@ class Fuser:
         path = Path(path) if path is not None else default_weights()
         about = read_metadata(path) if path.is_file() else {}
         network = network or json.loads(about.get("network", "{}"))
-        net = MODELS.create(model or about.get("model", "DeFusionPP"), **network)
+        name, network = present_name(model or about.get("model", "DeFusionPP"), network)
+        net = MODELS.create(name, **network)
         return cls(net, **kwargs)._load(path, strict)
 
     @classmethod
@@ -115,7 +115,7 @@ class Fuser:
             UserError: unknown model or keyword, or no weights for a model that needs them.
         """
         path = options.path.resume_state or options.path.pretrain_model_G
-        needed = getattr(MODELS.get(options.model, where=options.at("model")), "needs_weights", True)
+        needed = MODELS.get(options.model, where=options.at("model")).traits.needs_weights
         if needed and not path:
             raise UserError(f"{options.at('path.resume_state')}: {options.model} needs weights; give a file, "
                             "such as one of pretrained/")
@@ -167,42 +167,13 @@ class Fuser:
     def _fuse(self, x1: Tensor, x2: Tensor, mode: str, task: str | None, components: bool) -> dict[str, Tensor]:
         """Unit pictures (C, H, W) in, named unit pictures out."""
         if mode == "rgb":
-            return self._run(as_rgb(x1), as_rgb(x2), components)
-        result = self._run(as_rgb(as_grey(x1)), as_rgb(as_grey(x2)), components)
+            return self.run((as_rgb(x1), as_rgb(x2)), components=components)
+        result = self.run([as_rgb(as_grey(x)) for x in (x1, x2)], components=components)
         result = {name: luma(value) for name, value in result.items()}
         if mode == "ycbcr" and max(x1.shape[0], x2.shape[0]) == 3:
             chroma = merge_chroma(x1, x2, task)
             result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma])).clamp(0, 1)
         return result
-
-    def _run(self, x1: Tensor, x2: Tensor, components: bool) -> dict[str, Tensor]:
-        """Three-channel unit pictures (3, H, W) through the model; results clipped to [0, 1]."""
-        names = COMPONENTS if components and self.model.has_components else COMPONENTS[:1]
-
-        def stacked(out: Decomposition) -> Tensor:
-            return torch.cat([getattr(out, name).float() for name in names], dim=1)
-
-        def decompose(pair: Tensor) -> Tensor:
-            with self._autocast():
-                return stacked(self.model.decompose(*pair.split(3, dim=1)))
-
-        def context(pair: Tensor) -> Tensor:
-            with self._autocast():
-                return self.model.context(*pair.split(3, dim=1))
-
-        pair = torch.cat([x1, x2])
-        scale = getattr(self.model, "tile_scale", 1)
-        tile = {"size": scale * self.tile.size, "overlap": scale * self.tile.overlap,
-                "batch": max(1, self.tile.batch // scale**2)}
-        if self.model.whole_image:
-            result = decompose(pair.unsqueeze(0))[0]
-        elif getattr(self.model, "map_channels", 0):  # the network sees windows, the fusion the whole picture
-            maps = run_windows(context, pair, stride=self.model.map_stride, **tile)
-            with self._autocast():
-                result = stacked(self.model.fuse(x1.unsqueeze(0), x2.unsqueeze(0), maps.unsqueeze(0)))[0]
-        else:
-            result = run_windows(decompose, pair, **tile)
-        return {name: value.clamp(0, 1) for name, value in zip(names, result.split(3))}
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(self.dtype, self.device)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.defusion import Decomposition
+from models.decomposition import Decomposition
+from models.protocol import Truth
 from models.registry import LOSSES
 
 
@@ -111,25 +112,25 @@ class CUDLoss(nn.Module):
     mean keeps clipping and the mix with stage 2 independent of the batch size.
     """
 
+    takes = Decomposition
+
     def __init__(self, *, common: float = 20.0, unique: float = 10.0, fused: float = 100.0,
                  dssim: float = 50.0, recon: float = 2.0) -> None:
         super().__init__()
         self.common, self.unique, self.fused, self.dssim, self.recon = common, unique, fused, dssim, recon
 
-    def forward(self, out: Decomposition, common: Tensor, unique1: Tensor, unique2: Tensor,
-                target: Tensor) -> dict[str, Tensor]:
+    def forward(self, out: Decomposition, sample: Truth) -> dict[str, Tensor]:
         """Weighted terms under their published names, and ``total_loss``.
 
         Args:
             out: the network's output; ``recon`` may be None (its term is then left out).
-            common, unique1, unique2: what the decomposition should be, (B, 3, H, W).
-            target: the undamaged photograph, (B, 3, H, W).
+            sample: what the decomposition should be.
         """
-        fused = out.fused.float()
+        fused, target = out.fused.float(), sample.target
         terms = {
-            "self_supervised_common_mix": self.common * F.l1_loss(out.common.float(), common),
-            "self_supervised_upper_mix": self.unique * F.l1_loss(out.unique1.float(), unique1),
-            "self_supervised_lower_mix": self.unique * F.l1_loss(out.unique2.float(), unique2),
+            "self_supervised_common_mix": self.common * F.l1_loss(out.common.float(), sample.common),
+            "self_supervised_upper_mix": self.unique * F.l1_loss(out.unique1.float(), sample.unique1),
+            "self_supervised_lower_mix": self.unique * F.l1_loss(out.unique2.float(), sample.unique2),
             "self_supervised_fusion_mix":
                 self.fused * F.l1_loss(fused, target) + self.dssim * dssim(fused, target),
         }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.defusion import IMAGENET_MEAN, IMAGENET_STD
 from models.encoder import Encoder, PositionTable
 from models.layers import choose_kept, keep_tokens, pixels_to_tokens, restore_tokens, tokens_to_pixels, vit_block
+from models.protocol import Traits
 from models.registry import LOSSES, MODELS
 from utils.errors import UserError
 
@@ -78,9 +79,7 @@ class MAE(MAEEncoder):
         depth: blocks of the encoder.
     """
 
-    whole_image = False
-    needs_weights = True
-    section = "mae"  # of the option file, where the keywords are
+    traits = Traits(training="pictures", loss="MAELoss", gives=MaskedPrediction, section="mae")
     decoder_heads = 16
 
     def __init__(self, *, size: str = "base", mask_ratio: float = 0.75, norm_pix_loss: bool = True,
@@ -156,13 +155,15 @@ class MAE(MAEEncoder):
 class MAELoss(nn.Module):
     """Mean squared error of the hidden patches."""
 
-    def forward(self, out: MaskedPrediction, targets: Tensor) -> dict[str, Tensor]:
+    takes = MaskedPrediction
+
+    def forward(self, out: MaskedPrediction, sample: Tensor) -> dict[str, Tensor]:
         """``reconstruction`` and ``total_loss``, which are the same.
 
         Args:
             out: the autoencoder's prediction.
-            targets: (B, N, 768), see :meth:`MAE.targets`.
+            sample: the patches as they should be, (B, N, 768), see :meth:`MAE.targets`.
         """
-        error = (out.prediction.float() - targets).square().mean(-1)
+        error = (out.prediction.float() - sample).square().mean(-1)
         loss = (error * out.hidden).sum() / out.hidden.sum()
         return {"reconstruction": loss, "total_loss": loss}

@@ -5,7 +5,7 @@ docs/METHOD.md, section 3. The network is ``DeFusionPP`` with two small predicto
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class DeFusionPPMM(DeFusionPP):
         teacher_widths: widths of the tokens of the two teachers.
         network: keywords of ``DeFusionPP``.
     """
+
+    traits = replace(DeFusionPP.traits, predicts_teachers=True)
 
     def __init__(self, *, teacher_widths: Sequence[int] = (768, 768), **network: int | float) -> None:
         super().__init__(**network)
@@ -75,17 +77,20 @@ class MCUDLoss(nn.Module):
         common: weight of the last.
     """
 
+    takes = ModalityPrediction
+
     def __init__(self, *, modality: float = 1.0, common: float = 1.0) -> None:
         super().__init__()
         self.modality, self.common = modality, common
 
-    def forward(self, out: ModalityPrediction, teacher1: Tensor, teacher2: Tensor) -> dict[str, Tensor]:
+    def forward(self, out: ModalityPrediction, sample: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Weighted terms under their published names, and ``total_loss``.
 
         Args:
             out: the network's prediction.
-            teacher1, teacher2: tokens of the teachers, (B, 1 + N, D_i), class token included.
+            sample: tokens of both teachers, (B, 1 + N, D_i), class token included.
         """
+        teacher1, teacher2 = sample
         terms = {
             "self_supervised_modality1": self.modality * F.l1_loss(out.predict1.float(), teacher1),
             "self_supervised_modality2": self.modality * F.l1_loss(out.predict2.float(), teacher2),

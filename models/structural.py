@@ -4,6 +4,7 @@ Shape letters: B pairs, H x W pixels.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import pyramid
-from models.highres import HRDecomposition
+from models.head import HRDecomposition
 from models.losses import CUDLoss, ssim_map
 from models.registry import LOSSES
 from utils.pictures.colour import luma
@@ -21,17 +22,20 @@ LARGEST_POWER = 10.0
 CONSTANT = 0.03**2
 
 
-def structural_map(fused: Tensor, source1: Tensor, source2: Tensor, window: int = 9) -> Tensor:
-    """How far the fused picture is from keeping the stronger local structure of its sources, window by window.
+def structural_map(fused: Tensor, sources: Sequence[Tensor], window: int = 9,
+                   present: Tensor | None = None) -> Tensor:
+    """How far the fused picture is from keeping the strongest local structure of its sources, window by window.
 
     The form of MEF-SSIM (Ma, Zeng and Wang 2015) on luma, without its luminance term. In a window with the means
-    removed, c_k = ||x_k|| is a source's contrast; wanted are the contrast max(c_1, c_2) and the direction of
-    sum of w_k x_k / c_k with w_k = (c_k / max c)^p, p = tan(pi R / 2) up to 10, R = ||x_1 + x_2|| / (c_1 + c_2).
+    removed, c_k = ||x_k|| is a source's contrast; wanted are the contrast max c_k and the direction of the sum over k
+    of w_k x_k / c_k with w_k = (c_k / max c)^p, p = tan(pi R / 2) up to 10, R = ||sum of x_k|| / sum of c_k.
     The result is 1 - (2 <wanted, f> + C) / (|wanted|^2 + |f|^2 + C), C = 0.03^2, norms as variances.
 
     Args:
-        fused, source1, source2: luma (B, 1, H, W) in [0, 1]; gradients flow to ``fused`` alone.
+        fused: luma (B, 1, H, W) in [0, 1]; gradients flow to it alone.
+        sources: the pictures that were fused, each as ``fused``.
         window: side of the windows, at most H and W.
+        present: (N, B) bool, which sources a scene has; None: all.
 
     Returns:
         (B, 1, H - window + 1, W - window + 1), in [0, 2]: 0 where the fused picture shows what is wanted.
@@ -39,62 +43,71 @@ def structural_map(fused: Tensor, source1: Tensor, source2: Tensor, window: int 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(F.avg_pool2d(x, (window, 1), stride=1), (1, window), stride=1)
 
-    means = [mean(x) for x in (source1, source2, fused)]
-
-    def product(x: Tensor, y: Tensor, mean_x: Tensor, mean_y: Tensor) -> Tensor:
-        return mean(x * y) - mean_x * mean_y
-
+    there = fused.new_ones(len(sources), 1, 1, 1, 1) if present is None else present[..., None, None, None].to(fused)
+    sources = [x * kept for x, kept in zip(sources, there)]
+    means, own_mean = [mean(x) for x in sources], mean(fused)
     with torch.no_grad():
-        power1 = product(source1, source1, means[0], means[0]).clamp(min=SMALLEST)
-        power2 = product(source2, source2, means[1], means[1]).clamp(min=SMALLEST)
-        between = product(source1, source2, means[0], means[1])
-        share1, share2, wanted_power = _wanted(power1, power2, between)
-    own = product(fused, fused, means[2], means[2]).clamp(min=0)
-    along = share1 * product(source1, fused, means[0], means[2]) + share2 * product(source2, fused, means[1], means[2])
+        powers = [(mean(x * x) - m * m).clamp(min=SMALLEST) for x, m in zip(sources, means)]
+        between = {(i, j): mean(sources[i] * sources[j]) - means[i] * means[j]
+                   for i, j in combinations(range(len(sources)), 2)}
+        shares, wanted_power = _wanted(powers, between, there)
+    own = (mean(fused * fused) - own_mean * own_mean).clamp(min=0)
+    along = sum(share * (mean(x * fused) - m * own_mean) for share, x, m in zip(shares, sources, means))
     return 1 - (2 * along + CONSTANT) / (wanted_power + own + CONSTANT)
 
 
-def _wanted(power1: Tensor, power2: Tensor, between: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Shares a_k with wanted structure = a_1 x_1 + a_2 x_2, and its power, from the sources' (co)variances."""
-    c1, c2 = power1.sqrt(), power2.sqrt()
-    largest = torch.maximum(c1, c2)
-    agreement = (power1 + power2 + 2 * between).clamp(min=0).sqrt() / (c1 + c2)
+def _wanted(powers: list[Tensor], between: dict[tuple[int, int], Tensor],
+            there: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Shares a_k with wanted structure = sum of a_k x_k, and its power, from the sources' (co)variances.
+
+    Args:
+        there: for each source 1, or 0 where a scene lacks it.
+    """
+    contrasts = [power.sqrt() for power in powers]
+    largest = torch.stack(contrasts).amax(dim=0)
+    both = sum(powers) + 2 * sum(between.values())
+    agreement = both.clamp(min=0).sqrt() / sum(c * kept for c, kept in zip(contrasts, there))
     p = torch.tan(torch.pi / 2 * agreement.clamp(max=2 / torch.pi * _ATAN)).clamp(max=LARGEST_POWER)
-    a1, a2 = (c1 / largest) ** p / c1, (c2 / largest) ** p / c2
-    length = (a1.square() * power1 + a2.square() * power2 + 2 * a1 * a2 * between).clamp(min=SMALLEST).sqrt()
-    return largest * a1 / length, largest * a2 / length, largest.square()
+    a = [kept * (c / largest) ** p / c for c, kept in zip(contrasts, there)]
+    length = sum(share.square() * power for share, power in zip(a, powers))
+    length = length + 2 * sum(a[i] * a[j] * value for (i, j), value in between.items())
+    length = length.clamp(min=SMALLEST).sqrt()
+    return [largest * share / length for share in a], largest.square()
 
 
 _ATAN = float(torch.atan(torch.tensor(LARGEST_POWER)))
 
 
-def structural_loss(fused: Tensor, source1: Tensor, source2: Tensor, windows: Sequence[int] = (9,),
-                    shrinks: Sequence[int] = (1,)) -> Tensor:
+def structural_loss(fused: Tensor, sources: Sequence[Tensor], windows: Sequence[int] = (9,),
+                    shrinks: Sequence[int] = (1,), present: Tensor | None = None) -> Tensor:
     """Mean of :func:`structural_map` over a picture, the windows' sides and the scales: RGB (B, 3, H, W) -> (B,).
 
     Args:
         windows: sides of the windows in pixels of the scale.
         shrinks: scales, each by how much the pictures are shrunk first. Windows on shrunk pictures judge how the
             brightness of whole regions differs; where a scale has no room for a window, that window is left out.
+        present: as in :func:`structural_map`.
     """
-    pictures, values = [luma(x.float()) for x in (fused, source1, source2)], []
+    pictures, values = [luma(x.float()) for x in (fused, *sources)], []
     for shrink in shrinks:
-        small = [F.avg_pool2d(x, shrink) if shrink > 1 else x for x in pictures]
-        values += [structural_map(*small, window).mean(dim=(1, 2, 3))
-                   for window in windows if window <= min(small[0].shape[-2:])]
+        seen, *small = [F.avg_pool2d(x, shrink) if shrink > 1 else x for x in pictures]
+        values += [structural_map(seen, small, window, present).mean(dim=(1, 2, 3))
+                   for window in windows if window <= min(seen.shape[-2:])]
     return torch.stack(values).mean(dim=0)
 
 
-def texture_loss(fused: Tensor, source1: Tensor, source2: Tensor) -> Tensor:
-    """How far the fused picture's luma gradients are from the stronger of its sources', RGB (B, 3, H, W) -> (B,).
+def texture_loss(fused: Tensor, sources: Sequence[Tensor]) -> Tensor:
+    """How far the fused picture's luma gradients are from the strongest of its sources', RGB (B, 3, H, W) -> (B,).
 
     The L1 norm of the difference of the two Sobel derivatives, each in luma a pixel; wanted at each pixel are both
-    derivatives of the source whose gradient is longer there. The texture loss of Tang et al. 2022 (PIAFusion),
+    derivatives of the source whose gradient is longest there. The texture loss of Tang et al. 2022 (PIAFusion),
     with the gradient's direction instead of its absolute values.
     """
-    got, first, second = (sobel(luma(x.float())) for x in (fused, source1, source2))
-    stronger = first.square().sum(dim=1, keepdim=True) > second.square().sum(dim=1, keepdim=True)
-    return (got - torch.where(stronger, first, second)).abs().mean(dim=(1, 2, 3))
+    got, wanted, *others = (sobel(luma(x.float())) for x in (fused, *sources))
+    for other in others:
+        longer = wanted.square().sum(dim=1, keepdim=True) > other.square().sum(dim=1, keepdim=True)
+        wanted = torch.where(longer, wanted, other)
+    return (got - wanted).abs().mean(dim=(1, 2, 3))
 
 
 def sobel(x: Tensor) -> Tensor:
@@ -105,18 +118,34 @@ def sobel(x: Tensor) -> Tensor:
     return torch.cat([rows[..., 2:] - rows[..., :-2], columns[..., 2:, :] - columns[..., :-2, :]], dim=1)
 
 
-def selection_loss(weights: Sequence[Tensor], share: Tensor) -> Tensor:
-    """How far the weights of all bands and the base are from who is sharp where, -> (B,).
+def selection_loss(weights: Sequence[Tensor], shares: Tensor) -> Tensor:
+    """How far the weights of all bands and the base are from which picture is sharp where, -> (B,).
 
     The mean absolute difference: unlike a cross entropy it asks for a decision, not for odds.
 
     Args:
-        weights: of the first picture, L + 1 tensors (B, 1, h, w) in [0, 1], finest first.
-        share: (B, 1, H, W) in [0, 1]: 1 where the first picture alone is sharp, 0 where the second is.
+        weights: of the pictures, L + 1 tensors (N, B, 1, h, w) in [0, 1], finest first.
+        shares: (N, B, 1, H, W) in [0, 1]: 1 where a picture alone is sharp; they sum to 1 over N.
     """
-    shares = pyramid.gaussian_pyramid(share, len(weights) - 1)
-    return torch.stack([(weight - wanted).abs().mean(dim=(1, 2, 3))
-                        for weight, wanted in zip(weights, shares)]).mean(dim=0)
+    wanted = pyramid.gaussian_pyramid(shares.flatten(0, 1), len(weights) - 1)
+    return torch.stack([(weight - share.view_as(weight)).abs().mean(dim=(0, 2, 3, 4))
+                        for weight, share in zip(weights, wanted)]).mean(dim=0)
+
+
+def shares_of(masks: Tensor) -> Tensor:
+    """How much of the decision each picture should get, (N, B, 1, H, W) -> the same.
+
+    What k pictures keep alike, each of them gets a kth of: for two pictures of which one keeps all and the other m,
+    that is 1 - m / 2 and m / 2.
+
+    Args:
+        masks: what each picture keeps, in [0, 1]; the largest of them is 1 at every pixel.
+    """
+    values, ranks = masks.sort(dim=0, descending=True)
+    steps = values - torch.cat([values[1:], torch.zeros_like(values[:1])])
+    count = torch.arange(1, len(masks) + 1, device=masks.device).view(-1, 1, 1, 1, 1)
+    by_rank = (steps / count).flip(0).cumsum(dim=0).flip(0)
+    return torch.zeros_like(masks).scatter(0, ranks, by_rank)
 
 
 BaseRule = Literal["structure", "exposure", "average"]
@@ -127,10 +156,10 @@ def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> 
     """What the base should be when there is no truth.
 
     Args:
-        bases: (2, B, 3, h, w).
+        bases: (N, B, 3, h, w).
         rule: "structure": weighted by the square root of the coarsest band's energy, so brightness gently follows
             the picture that shows more there; "exposure": by how near to mid grey each is; "average".
-        energy: logarithm of the coarsest band's, (2, B, 1, H, W), for "structure".
+        energy: logarithm of the coarsest band's, (N, B, 1, H, W), for "structure".
 
     Returns:
         (B, 3, h, w).
@@ -145,13 +174,13 @@ def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> 
 
 @LOSSES.register("HRLoss")
 class HRLoss(nn.Module):
-    """Losses of ``DeFusionPPHR``: the published ones on its patch-resolution outputs, and the head's own.
+    """Losses of the head, and the published ones on what the transformer draws, where there is one.
 
     The head's terms, each over the samples where it holds (``Sample.head``, ``Sample.truth``), divided by the size
     of the whole batch, so that a sample weighs the same whatever its neighbours are:
 
-    - structure, :func:`structural_loss`, and texture, :func:`texture_loss`, against the pair before noise and
-      glare (``clean1``, ``clean2``);
+    - structure, :func:`structural_loss`, and texture, :func:`texture_loss`, against the pictures before
+      noise and glare (``clean``);
     - base: L1 of the mixed base against the undamaged photograph's, or :func:`wanted_base`, or between;
     - truth: L1 + DSSIM against the photograph, only where every pixel of it can be had (focus);
     - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands.
@@ -167,7 +196,7 @@ class HRLoss(nn.Module):
         **cud: weights of ``CUDLoss``.
     """
 
-    wants_sample = True
+    takes = HRDecomposition
 
     def __init__(self, *, published: float = 1.0, structure: float = 5.0, texture: float = 40.0, base: float = 0.0,
                  truth: float = 0.0, selection: float = 4.0, base_mix: float = 0.0,
@@ -192,20 +221,20 @@ class HRLoss(nn.Module):
         terms = self.head_terms(out, sample)
         total = sum(terms.values())
         if out.patches is not None:
-            published = self.cud(out.patches, sample.common, sample.unique1, sample.unique2, sample.target)
+            published = self.cud(out.patches, sample)
             total = total + self.published * published.pop("total_loss")
             terms = published | terms
         return terms | {"total_loss": total}
 
     def head_terms(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
-        """The head's terms for a synthetic batch; terms of weight 0 are not computed."""
+        """The head's terms for a synthetic batch of pairs or longer series; terms of weight 0 are not computed."""
         fused, target, head, true = out.fused.float(), sample.target, sample.head, sample.head * sample.truth
         terms = {}
         if self.structure:
-            structure = structural_loss(fused, sample.clean1, sample.clean2, self.windows, self.shrinks)
+            structure = structural_loss(fused, sample.clean, self.windows, self.shrinks, sample.present)
             terms["head_structure"] = self.structure * _held(structure, head)
         if self.texture:
-            terms["head_texture"] = self.texture * _held(texture_loss(fused, sample.clean1, sample.clean2), head)
+            terms["head_texture"] = self.texture * _held(texture_loss(fused, sample.clean), head)
         if self.base:
             wanted = pyramid.gaussian_pyramid(target, len(out.weights) - 1)[-1]
             if self.base_mix > 0:
@@ -216,8 +245,7 @@ class HRLoss(nn.Module):
             truth = (fused - target).abs().mean(dim=(1, 2, 3)) + 0.5 * dissimilar
             terms["head_truth"] = self.truth * _held(truth, true)
         if self.selection:
-            share = (1 + sample.mask1 - sample.mask2) / 2
-            terms["head_selection"] = self.selection * _held(selection_loss(out.weights, share), true)
+            terms["head_selection"] = self.selection * _held(selection_loss(out.weights, shares_of(sample.masks)), true)
         return terms
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from models.decomposition import Decomposition
+
 Generators = Mapping[str, torch.Generator]
 
 
@@ -24,9 +26,9 @@ class CUDTask(nn.Module):
     """Stage 1: common and unique decomposition with masked feature modelling on photographs.
 
     Args:
-        model: a ``DeFusionPP``.
-        synthesize: (batch, generators) -> sample with x1, x2, common, unique1, unique2, target.
-        criterion: (Decomposition, common, unique1, unique2, target) -> terms with ``total_loss``.
+        model: a ``DeFusionPP`` or what is trained like it.
+        synthesize: (batch, generators) -> ``Sample``.
+        criterion: (output, ``Sample``) -> terms with ``total_loss``.
     """
 
     generator_names = ("crop", "damage", "mfm", "order")
@@ -36,14 +38,18 @@ class CUDTask(nn.Module):
         self.model = model
         self.synthesize = synthesize
         self.criterion = criterion
-        if hasattr(model, "encoder"):  # a head alone has none
-            model.encoder.norm.requires_grad_(False)  # no output passes it, so it never gets a gradient
+        for name, weight in model.named_parameters():
+            if name.startswith(model.traits.unused):
+                weight.requires_grad_(False)  # it would never get a gradient
 
     def forward(self, batch, generators: Generators) -> dict[str, Tensor]:
         """Loss terms of a batch of photographs, batch means, under their published names."""
         sample = self.synthesize(batch, generators)
-        out = self.model(sample.x1, sample.x2, *draw_mfm(sample.x1, self.model.patch_size, generators))
-        return self.criterion(out, sample.common, sample.unique1, sample.unique2, sample.target)
+        return self.criterion(self.apply(sample, generators), sample)
+
+    def apply(self, sample, generators: Generators) -> Decomposition:
+        """The model's training pass on a sample."""
+        return self.model(sample.x1, sample.x2, *draw_mfm(sample.x1, self.model.patch_size, generators))
 
     def trainable(self) -> Iterator[nn.Parameter]:
         """Parameters that the optimiser moves."""
@@ -53,10 +59,20 @@ class CUDTask(nn.Module):
     def pictures(self, batch, generators: Generators) -> dict[str, Tensor]:
         """A batch as it is seen and as it is decomposed, each (B, 3, H, W) in [0, 1]."""
         sample = self.synthesize(batch, generators)
-        out = self.model(sample.x1, sample.x2, *draw_mfm(sample.x1, self.model.patch_size, generators))
+        out = self.apply(sample, generators)
         shown = {"x1": sample.x1, "x2": sample.x2, "target": sample.target, "fused": out.fused,
                  "common": out.common, "unique1": out.unique1, "unique2": out.unique2, "recon": out.recon}
         return {name: value.float().clamp(0, 1) for name, value in shown.items() if value is not None}
+
+
+class HeadTask(CUDTask):
+    """A full-resolution head alone on damaged photographs; arguments as in ``CUDTask``."""
+
+    generator_names = ("crop", "damage", "order")
+
+    def apply(self, sample, generators: Generators) -> Decomposition:
+        """The head's training pass on a sample of pairs or stacks, with the roles of the pictures."""
+        return self.model(*sample.pictures, roles=sample.roles, task=sample.task, present=sample.present)
 
 
 class MCUDTask(CUDTask):
@@ -70,7 +86,7 @@ class MCUDTask(CUDTask):
         synthesize, criterion: as in ``CUDTask``.
         teachers: (first, second), both normalised -> the tokens of the two teachers.
         augment: (pairs, generators) -> first and second images (B, 3, H, W) in [0, 1].
-        multimodal_criterion: (ModalityPrediction, teacher1, teacher2) -> terms with ``total_loss``.
+        multimodal_criterion: (ModalityPrediction, tokens of both teachers) -> terms with ``total_loss``.
         mcud_weight: weight of the MCUD loss.
     """
 
@@ -91,7 +107,7 @@ class MCUDTask(CUDTask):
         terms = super().forward(batch.photos, generators)
         first, second = self.augment(batch.pairs, generators)
         seen = self.teachers(self.model.normalise(first), self.model.normalise(second))
-        more = self.multimodal_criterion(self.model.predict(first, second), *seen)
+        more = self.multimodal_criterion(self.model.predict(first, second), seen)
         total = terms.pop("total_loss") + self.mcud_weight * more.pop("total_loss")
         return terms | more | {"total_loss": total}
 
@@ -140,3 +156,6 @@ class MAETask(nn.Module):
         out = self.model(x, draw_noise(x, self.model.patch_size, generators))
         shown = {"target": x, "seen": self.model.masked_picture(x, out), "recon": self.model.picture(x, out)}
         return {name: value.float().clamp(0, 1) for name, value in shown.items()}
+
+
+TRAINING = {"decomposition": CUDTask, "head": HeadTask, "pictures": MAETask}

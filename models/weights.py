@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.layers import BASE_GRID, sincos_position_table
+from models.protocol import NETWORK
 from utils.errors import MissingFileError, UserError
 from utils.files import atomic_write
 
@@ -102,6 +103,7 @@ def to_published_name(name: str) -> str:
 
 def to_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """State dict under published names, with the fixed position tables of the 14 x 14 grid."""
+    state = {name.removeprefix(NETWORK): value for name, value in state.items()}
     result = {to_published_name(name): value for name, value in state.items()}
     table = sincos_position_table(state["encoder.cls_token"].shape[-1], (BASE_GRID, BASE_GRID))
     return result | dict.fromkeys(POSITION_TABLES, table)
@@ -162,8 +164,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, sta
         model: the network.
         path: ``.safetensors``, ``.pth`` or ``.pt``.
         strict: unknown names are an error; otherwise they are logged.
-        start: the weights are where a training starts: what the model adds to the published network (its attribute
-            ``added``, name prefixes) may all be missing, and stays as initialised.
+        start: used to start a training run: the weights that the published network lacks (``traits.added``) may all
+            be missing and keep their initial values.
 
     Raises:
         UserError: inference weights are missing, a shape differs or (strict) a name is unknown.
@@ -175,14 +177,19 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, sta
                  if name not in POSITION_TABLES and not name.startswith(TEACHERS)}
     elif layout == "encoder":
         state = _encoder_state(state, whole=is_mae)
+    if not is_mae:
+        state = _names_inside(state, own)
     state = _fitting_predictors(state, own, path)
     report = _compare(own, state, layout, path)
-    required = [name for name in report.missing if not name.startswith(TRAINING_ONLY)]
-    added = getattr(model, "added", ()) if start else ()
-    if not any(name.startswith(added) for name in report.loaded):
-        required = [name for name in required if not name.startswith(added)]
+    traits = model.traits
+    required = [name for name in report.missing
+                if not name.removeprefix(NETWORK).startswith(TRAINING_ONLY)
+                and not name.startswith(traits.optional)]
+    if start and not any(name.startswith(traits.added) for name in report.loaded):
+        required = [name for name in required if not name.startswith(traits.added)]
     if layout == "encoder" and not is_mae:
-        required = [name for name in required if name.startswith("encoder.") and not name.startswith("encoder.norm.")]
+        required = [name for name in required
+                    if name.removeprefix(NETWORK).startswith("encoder.") and not name.startswith(traits.unused)]
     if required:
         raise UserError(f"{path}: lacks {len(required)} weights that the network needs: {some_names(required)}; "
                         "is it the file of another model?")
@@ -197,6 +204,15 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, sta
         if report.unknown:
             logger.warning("%s: left out, unknown to the network: %s", path, some_names(report.unknown))
     return report
+
+
+def _names_inside(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names of the published network and of older files -> those of a model that holds it under a prefix."""
+    def name_inside(name: str) -> str:
+        prefixes = ("", NETWORK, "head.")  # head.: the head's weights once had no prefix
+        return next((prefix + name for prefix in prefixes if prefix + name in own), name)
+
+    return {name_inside(name): value for name, value in state.items()}
 
 
 def _encoder_state(state: dict[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
@@ -255,7 +271,7 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: dict[str, obje
         dtype: of the stored floating-point tensors.
     """
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
-               if not name.startswith(TRAINING_ONLY)}
+               if not name.removeprefix(NETWORK).startswith(TRAINING_ONLY)}
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", **text})

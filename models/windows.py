@@ -30,6 +30,18 @@ def reflect_pad(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tens
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
+def pad_picture(x: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
+    """The published padding of (..., H, W): ``MARGIN`` on every side, and right and below up to a multiple of 16.
+
+    Args:
+        shift: additional pixels at the top and left.
+    """
+    top, left = MARGIN + shift[0], MARGIN + shift[1]
+    bottom = MARGIN + (-(x.shape[-2] + top + MARGIN)) % MULTIPLE
+    right = MARGIN + (-(x.shape[-1] + left + MARGIN)) % MULTIPLE
+    return reflect_pad(x, top, bottom, left, right)
+
+
 def window_starts(length: int, size: int, overlap: int, step: int = 1) -> list[int]:
     """Evenly spread starts of windows of ``size`` that cover ``length`` and share about ``overlap``.
 
@@ -82,10 +94,7 @@ def run_windows(
         (K, ceil(H / stride), ceil(W / stride)), float32, on the device of ``image``.
     """
     height, width = image.shape[-2:]
-    top, left = MARGIN + shift[0], MARGIN + shift[1]
-    bottom = MARGIN + (-(height + top + MARGIN)) % MULTIPLE
-    right = MARGIN + (-(width + left + MARGIN)) % MULTIPLE
-    padded = reflect_pad(image, top, bottom, left, right)
+    padded = pad_picture(image, shift)
     rows, columns = padded.shape[-2:]
     h, w = min(size, rows), min(size, columns)
     corners = [(y, x) for y in window_starts(rows, h, overlap, stride)
@@ -94,7 +103,7 @@ def run_windows(
         total = run(padded.unsqueeze(0))[0].float()
     else:
         total = _blend(run, padded, corners, (h, w), overlap, batch, stride)
-    top, left = top // stride, left // stride
+    top, left = ((MARGIN + side) // stride for side in shift)
     return total[:, top : top - (-height // stride), left : left - (-width // stride)]
 
 

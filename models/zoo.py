@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from models.registry import MODELS
+from models.registry import MODELS, present_name
 from models.weights import load_weights, read_metadata
 from option.errors import did_you_mean
 from utils.errors import UserError
@@ -47,7 +47,8 @@ def create_model(name: str, *, pretrained: bool = False, **network: Any) -> nn.M
                             "leave pretrained off, or give one of list_models(pretrained=True)")
         return MODELS.create(name, **network)
     about = read_metadata(weights)
-    model = MODELS.create(about["model"], **json.loads(about.get("network", "{}")) | network)
+    kind, network = present_name(about["model"], json.loads(about.get("network", "{}")) | network)
+    model = MODELS.create(kind, **network)
     if pretrained:
         load_weights(model, weights)
     return model

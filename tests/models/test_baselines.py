@@ -7,6 +7,7 @@ import torch
 
 from models.baselines import LaplacianPyramid, SaliencePyramid
 from models.focus import FocusSelection
+from models.protocol import Traits
 from models.registry import MODELS
 from utils.errors import UserError
 
@@ -99,7 +100,7 @@ def test_many_images(name):
 def test_what_the_fuser_relies_on(name):
     """Baselines say that they take whole pictures, need no weights, and have no common or unique part."""
     model = MODELS.create(name)
-    assert model.whole_image and not model.needs_weights and not model.has_components
+    assert model.traits == Traits(large="whole", many=True, needs_weights=False)
     assert not list(model.parameters())
     decomposition = model.decompose(scene(), scene(seed=1))
     assert decomposition.common is None and decomposition.unique1 is None and decomposition.unique2 is None

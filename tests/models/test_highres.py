@@ -5,11 +5,14 @@ import torch
 
 from data.registry import SCENARIOS
 from models.baselines import SaliencePyramid
-from models.corrections import CorrectionNetwork
+from models.corrections import CorrectionNetwork, others_largest, others_mean
 from models.fuser import Fuser
-from models.highres import DeFusionPPHR, limit_shift
-from models.registry import MODELS
-from models.structural import HRLoss
+from models.head import FusionHead, limit_shift
+from models.highres import DeFusionPPHR
+from models.protocol import ROLES, TASKS
+from models.registry import MODELS, present_name
+from models.structural import HRLoss, structural_loss
+from models.tasks import TRAINING
 
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 3, "last_heads": 3, "decoder_heads": 4}
 
@@ -25,32 +28,33 @@ def picture(height: int = 96, width: int = 128, seed: int = 0, batch: int = 1) -
     return (0.4 * noise + 0.6 * ramp.roll(37 * seed, dims=-1)).clamp(0, 1)
 
 
-def build(trained: bool = True, **keywords) -> DeFusionPPHR:
-    """A small model in inference mode; ``trained``: with answers far from zero."""
+def build(trained: bool = True, tokens: bool = True, **keywords) -> DeFusionPPHR | FusionHead:
+    """A small model in inference mode; ``trained``: with answers far from zero; ``tokens``: with a transformer."""
     torch.manual_seed(0)
-    model = DeFusionPPHR(**SMALL, **keywords).eval()
+    model = (DeFusionPPHR(**SMALL, **keywords) if tokens else FusionHead(**keywords)).eval()
+    head = model.head if tokens else model
     if trained:
-        for answer in model.corrections.answers:
+        for answer in head.corrections.answers:
             torch.nn.init.normal_(answer.weight, std=0.5)
         with torch.no_grad():
-            model.exposure_gain.fill_(0.7)
-            model.log_gain.add_(0.3)
+            head.exposure_gain.fill_(0.7)
+            head.log_gain.add_(0.3)
     return model
 
 
-@pytest.mark.parametrize("use_tokens", (True, False))
+@pytest.mark.parametrize("tokens", (True, False))
 @pytest.mark.parametrize("size", ((96, 128), (67, 45), (16, 16)))
-def test_untrained_head_is_the_salience_pyramid(use_tokens, size):
+def test_untrained_head_is_the_salience_pyramid(tokens, size):
     a, b = picture(*size, seed=1), picture(*size, seed=2)
     want = SaliencePyramid().decompose(a, b).fused
     with torch.inference_mode():
-        got = build(trained=False, use_tokens=use_tokens, overshoot=None).decompose(a, b).fused
+        got = build(trained=False, tokens=tokens, overshoot=None).decompose(a, b).fused
     assert (got - want).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("use_tokens", (True, False))
-def test_order_of_the_pair_has_no_say(use_tokens):
-    model, a, b = build(use_tokens=use_tokens), picture(seed=1), picture(seed=2)
+@pytest.mark.parametrize("tokens", (True, False))
+def test_order_of_the_pair_has_no_say(tokens):
+    model, a, b = build(tokens=tokens), picture(seed=1), picture(seed=2)
     with torch.inference_mode():
         one, two = model.decompose(a, b), model.decompose(b, a)
     assert (one.fused - two.fused).abs().max() < 1e-5
@@ -68,15 +72,17 @@ def test_tokens_change_the_result():
     a, b, model = picture(seed=1), picture(seed=2), build()
     with torch.inference_mode():
         before = model.decompose(a, b).fused
-        for block in model.encoder.blocks:
+        for block in model.network.encoder.blocks:
             block.mlp.fc2.weight.mul_(3)
         assert (model.decompose(a, b).fused - before).abs().max() > 1e-6
 
 
-def test_a_head_alone_holds_no_transformer():
-    model = build(use_tokens=False)
-    assert all(name.startswith(model.added) for name in model.state_dict())
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == sum(p.numel() for p in model.parameters())
+def test_a_head_of_older_files_is_the_head_alone():
+    """``DeFusionPPHR`` with ``use_tokens: false`` once was the head; keywords of its transformer had no effect."""
+    name, network = present_name("DeFusionPPHR", {"use_tokens": False, "window": 3, "bound": 4.0, **SMALL})
+    model = MODELS.create(name, **network)
+    assert type(model) is FusionHead and model.window == 3 and model.corrections.bound == 4.0
+    assert present_name("DeFusionPPHR", {"use_tokens": True, **SMALL}) == ("DeFusionPPHR", SMALL)
 
 
 def test_corrections_are_bounded():
@@ -87,7 +93,9 @@ def test_corrections_are_bounded():
     energies = [torch.randn(2, 1, 1, *size) - 4 for size in sizes[:-1]]
     greys = [torch.rand(2, 1, 1, *size) for size in sizes]
     evidence = [torch.randn(2, 1, 2, *size) - 4 for size in sizes]
-    corrections, trusts = network(energies, greys, evidence, torch.randn(2, 1, 5, *sizes[2]))
+    none = torch.zeros(2, 1, dtype=torch.long)
+    corrections, trusts = network(energies, greys, evidence, none, none[0], torch.randn(2, 1, 5, *sizes[2]))
+    corrections = [c[0] - c[1] for c in corrections]
     assert [tuple(c.shape[-2:]) for c in corrections] == sizes
     assert all(c.abs().max() <= 2.0 for c in corrections)
     assert max(c.abs().max() for c in corrections) > 1.9
@@ -97,7 +105,7 @@ def test_corrections_are_bounded():
 
 def test_brightness_stays_near_the_mean_of_both_and_focus_is_chosen_freely():
     """However sure the head is, the base moves by at most 0.2 of grey; where the pictures agree it is not held."""
-    model = build()
+    model = build(tokens=False)
     torch.nn.init.normal_(model.corrections.answers[-1].weight, std=50)
     dark, bright = 0.1 * picture(seed=1), 0.8 + 0.2 * picture(seed=2)
     with torch.inference_mode():
@@ -106,10 +114,10 @@ def test_brightness_stays_near_the_mean_of_both_and_focus_is_chosen_freely():
     assert 0.15 < shift.abs().max() < 0.2 + 1e-6
     base = torch.rand(1, 3, 4, 5, generator=generator(4))
     weight = torch.rand(1, 1, 4, 5, generator=generator(5))
-    free = limit_shift(weight, torch.stack([base, base + 0.01]), 0.2)
-    assert (free - weight).abs().max() < 1e-3
-    torch.testing.assert_close(limit_shift(1 - weight, torch.stack([base + 0.5, base]), 0.2),
-                               1 - limit_shift(weight, torch.stack([base, base + 0.5]), 0.2))
+    weights = torch.stack([weight, 1 - weight])
+    assert (limit_shift(weights, torch.stack([base, base + 0.01]), 0.2) - weights).abs().max() < 1e-3
+    torch.testing.assert_close(limit_shift(weights.flip(0), torch.stack([base + 0.5, base]), 0.2),
+                               limit_shift(weights, torch.stack([base, base + 0.5]), 0.2).flip(0))
 
 
 def test_overshoot_is_bounded_and_otherwise_nothing_changes():
@@ -159,12 +167,16 @@ def test_context_and_fuse_are_decompose():
         assert torch.equal(model.fuse(a, b, maps).fused, model.decompose(a, b).fused)
 
 
-def test_maps_are_asked_for_exactly_if_they_are_used():
+def test_what_a_head_refuses():
     a, b = picture(seed=1), picture(seed=2)
-    with pytest.raises(ValueError, match="missing"):
-        build().fuse(a, b)
-    with pytest.raises(ValueError, match="use_tokens=False"):
-        build(use_tokens=False).context(a, b)
+    with pytest.raises(ValueError, match="maps are missing"):
+        FusionHead(map_channels=5)(a, b)
+    with pytest.raises(ValueError, match="maps are given"):
+        FusionHead()(a, b, maps=torch.zeros(2, 1, 5, 24, 32))
+    with pytest.raises(ValueError, match="1 pictures"):
+        FusionHead().decompose(a)
+    with pytest.raises(ValueError, match="1 roles for 2 pictures"):
+        FusionHead().decompose(a, b, roles=["visible"])
     with pytest.raises(ValueError, match="widths"):
         CorrectionNetwork(levels=4)
 
@@ -180,26 +192,26 @@ def test_components_add_up_to_the_plain_mix():
     assert out.patches.fused.shape == a.shape and len(out.weights) == 6
 
 
-@pytest.mark.parametrize("use_tokens", (True, False))
-def test_every_trained_weight_gets_a_finite_gradient(use_tokens):
+@pytest.mark.parametrize("tokens", (True, False))
+def test_every_trained_weight_gets_a_finite_gradient(tokens):
     torch.manual_seed(0)
-    model = build(use_tokens=use_tokens).train()
-    if use_tokens:
-        model.encoder.norm.requires_grad_(False)
+    model = build(tokens=tokens).train()
     sample = SCENARIOS.get("focus")(picture(64, 64, seed=1, batch=2), generator())
-    out = model(sample.x1, sample.x2, torch.rand(2, 16), True)
-    HRLoss()(out, sample)["total_loss"].backward()
+    task = TRAINING[model.traits.training](model, None, HRLoss())
+    out = task.apply(sample, {name: generator() for name in ("mfm", "order")})
+    task.criterion(out, sample)["total_loss"].backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
         assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
-    assert model.corrections.enter[0].weight.grad.abs().sum() > 0
-    if use_tokens:
+    head = model.head if tokens else model
+    assert head.corrections.enter[0].weight.grad.abs().sum() > 0
+    if tokens:
         assert model.unique_map[1].weight.grad.abs().sum() > 0
 
 
 def test_identical_and_constant_pictures_have_finite_gradients():
     model = build().train()
-    model.encoder.norm.requires_grad_(False)
+    model.network.encoder.norm.requires_grad_(False)
     flat = torch.full((2, 3, 64, 64), 0.5)
     for name in ("focus", "exposure", "thermal"):
         model.zero_grad()
@@ -208,21 +220,73 @@ def test_identical_and_constant_pictures_have_finite_gradients():
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-def test_registered_with_keywords():
-    model = MODELS.create("DeFusionPPHR", use_tokens=False, window=3, bound=4.0, embed_dim=48, depth=1, num_heads=3,
-                          last_heads=3, decoder_heads=4)
-    assert model.tile_scale == 4 and model.corrections.bound == 4.0
-
-
 def test_a_frozen_transformer_is_not_trained_and_drops_nothing():
     torch.manual_seed(0)
     model = DeFusionPPHR(frozen=True, **SMALL).train()
-    torch.nn.init.normal_(model.corrections.answers[0].weight)  # at zero no gradient would pass the answers
+    torch.nn.init.normal_(model.head.corrections.answers[0].weight)  # at zero no gradient would pass the answers
     x1, x2 = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     noise = torch.rand(1, 16)
     one, two = model(x1, x2, noise), model(x1, x2, noise)
     assert torch.equal(one.fused, two.fused) and one.patches is None
     one.fused.square().mean().backward()
     reached = {name for name, weight in model.named_parameters() if weight.grad is not None}
-    assert reached and all(name.startswith(model.added) for name in reached)
+    assert reached and all(name.startswith(model.traits.added) for name in reached)
     assert "unique_map.1.weight" in reached
+
+
+def test_pictures_of_a_longer_series_may_come_in_any_order():
+    model, pictures = build(tokens=False), [picture(seed=seed) for seed in range(1, 5)]
+    roles = ["infrared", "visible", "none", "visible"]
+    with torch.no_grad():
+        for embedding in (*model.corrections.roles, *model.corrections.tasks):
+            embedding.weight[1:].normal_()
+        one = model.decompose(*pictures, roles=roles, task="mef")
+        two = model.decompose(*pictures[::-1], roles=roles[::-1], task="mef")
+    assert (one.fused - two.fused).abs().max() < 1e-5
+    assert all((weight.sum(dim=0) - 1).abs().max() < 1e-5 for weight in one.weights)
+    assert one.unique1 is None and len(one.weights[0]) == 4
+
+
+def test_an_untrained_head_fuses_a_series_as_the_salience_pyramid_does():
+    pictures = [picture(67, 45, seed=seed) for seed in range(3)]
+    with torch.inference_mode():
+        got = FusionHead(overshoot=None).decompose(*pictures).fused
+    assert (got - SaliencePyramid().fuse_many(pictures)).abs().max() < 1e-5
+
+
+def test_each_picture_sees_the_strongest_and_the_mean_of_the_others():
+    x = torch.tensor([[3.0, 1.0], [3.0, 5.0], [2.0, 0.0]])
+    assert others_largest(x).tolist() == [[3, 5], [3, 1], [3, 5]]
+    assert others_mean(x).tolist() == [[2.5, 2.5], [2.5, 0.5], [3, 3]]
+
+
+def test_roles_and_tasks_change_nothing_until_they_are_learned_and_learn():
+    model, a, b = build(tokens=False), picture(seed=1), picture(seed=2)
+    plain = model.decompose(a, b)
+    told = model.decompose(a, b, roles=("infrared", "visible"), task="ivf")
+    assert torch.equal(plain.fused, told.fused)
+    told.fused.square().mean().backward()
+    network = model.corrections
+    assert all(e.weight.grad[ROLES.index("infrared")].abs().sum() > 0 for e in network.roles)
+    assert all(e.weight.grad[TASKS.index("ivf")].abs().sum() > 0 for e in network.tasks)
+    with torch.no_grad():
+        for embedding in (*network.roles, *network.tasks):
+            embedding.weight[1:] += 0.1 * torch.randn(embedding.weight[1:].shape, generator=generator())
+    one = model.decompose(a, b, roles=("infrared", "visible"), task="ivf")
+    assert (one.fused - plain.fused).abs().max() > 1e-3
+    assert (model.decompose(b, a, roles=("visible", "infrared"), task="ivf").fused - one.fused).abs().max() < 1e-5
+    assert torch.equal(model.decompose(a, b).fused, plain.fused)
+
+
+def test_a_shorter_series_in_a_batch_of_longer_ones_is_fused_as_if_it_were_alone():
+    """Pictures that a scene lacks change neither its fused picture nor its loss, whatever stands in their place."""
+    model, pictures = build(tokens=False), [picture(64, 64, seed=seed, batch=2) for seed in range(1, 5)]
+    present = torch.tensor([[True, True], [True, True], [True, False], [True, False]])
+    out, full = model(*pictures, present=present), model(*pictures)
+    pair = model.decompose(*(x[1:] for x in pictures[:2]))
+    assert (out.fused[:1] - full.fused[:1]).abs().max() < 1e-5
+    assert (out.fused[1:] - pair.fused).abs().max() < 1e-5
+    clean = torch.stack(pictures)
+    got = structural_loss(out.fused, clean, shrinks=(1, 2), present=present)
+    assert torch.allclose(got[:1], structural_loss(full.fused[:1], clean[:, :1], shrinks=(1, 2)), atol=1e-5)
+    assert torch.allclose(got[1:], structural_loss(pair.fused, clean[:2, 1:], shrinks=(1, 2)), atol=1e-4)

@@ -79,7 +79,7 @@ def test_predictions_losses_and_gradients_match(golden, model, seen):
     out = model.predict(reference.image("ir"), reference.image("vi"))
     for name in ("predict1", "predict2", "common12", "common21"):
         reference.assert_matches(golden, f"mcud/{name}", getattr(out, name))
-    terms = MCUDLoss()(out, *seen)
+    terms = MCUDLoss()(out, seen)
     for name in TERMS:
         assert float(terms[name].detach()) == pytest.approx(float(golden[f"loss_mcud/{name}"]), rel=1e-6), name
 
@@ -101,7 +101,7 @@ def test_bf16_autocast_stays_close(golden, model, teachers, seen):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         out = model.predict(ir, vi)
         tokens = halves(model.normalise(ir), model.normalise(vi))
-        terms = MCUDLoss()(out, *tokens)
+        terms = MCUDLoss()(out, tokens)
     assert halves.first.blocks[0].mlp.fc1.weight.dtype == torch.bfloat16
     assert halves.first.norm.weight.dtype == torch.float32
     for got, want in zip(tokens, seen):

@@ -54,7 +54,7 @@ def test_decomposition_losses_and_gradients_match(golden, model, sample, order):
     for name in ("recon", "common", "unique1", "unique2", "fused"):
         reference.assert_matches(golden, f"cud/{order}/{name}", getattr(out, name))
 
-    terms = CUDLoss()(out, sample.common, sample.unique1, sample.unique2, sample.target)
+    terms = CUDLoss()(out, sample)
     for name in PUBLISHED_TERMS:
         want = float(golden[f"loss_cud/{order}/{name}"])  # published: summed over the two samples
         assert float(terms[name].detach()) * reference.BATCH == pytest.approx(want, rel=1e-6), name
@@ -91,7 +91,7 @@ def test_epsilons_and_heads_that_the_numbers_cannot_see(model):
 def test_bf16_autocast_stays_close(golden, model, sample):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         out = model(sample.x1, sample.x2, reference.mfm_noise())
-        terms = CUDLoss()(out, sample.common, sample.unique1, sample.unique2, sample.target)
+        terms = CUDLoss()(out, sample)
     for name in ("recon", "common", "unique1", "unique2", "fused"):
         key = f"cud/order12/{name}"
         got = getattr(out, name).float().numpy().ravel()[golden[f"{key}/index"]]

@@ -1,6 +1,7 @@
 """The weights that the project ships: better than no learning on pairs with a known answer, and no window shows."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from models.fuser import DEFAULT_WEIGHTS, PRETRAINED, Fuser
 from models.windows import run_windows
 
 SIDE = 256
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
@@ -37,6 +39,25 @@ def pairs(scenario: str) -> torch.Tensor:
     x = torch.cat([photograph(name) for name in ("astronaut", "cat", "coffee", "rocket")])
     sample = SCENARIOS.get(scenario)(x, torch.Generator().manual_seed(3))
     return torch.stack([sample.x1, sample.x2, sample.target])
+
+
+@pytest.mark.parametrize("size", ((96, 128), (67, 45)))
+def test_pictures_are_those_of_the_release(size):
+    """Every seventh row and fifth column of what version 0.1.0 made of two pictures by formula, border included."""
+    def picture(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.rand(1, 3, *size, generator=generator)
+        coarse = torch.rand(1, 3, 6, 7, generator=generator)
+        return 0.3 * noise + 0.7 * torch.nn.functional.interpolate(coarse, size, mode="bilinear")
+
+    first, second = picture(1), picture(2)
+    with torch.inference_mode():
+        out = shipped().model.decompose(first, second)
+    got = {"decompose": out.fused[0], "unique1": out.unique1[0], "fuser": shipped()(first[0], second[0]).fused}
+    with np.load(ROOT / "tests/golden/fusion_head.npz") as golden:
+        for name, value in got.items():
+            want = golden[f"{size[0]}x{size[1]}/{name}"]
+            np.testing.assert_allclose(value[:, ::7, ::5].numpy(), want, rtol=0, atol=1e-5, err_msg=name)
 
 
 def psnr(fused: torch.Tensor, target: torch.Tensor) -> float:

@@ -9,11 +9,13 @@ import torch
 
 from data.registry import SCENARIOS
 from data.sample import Sample
+from models.head import FusionHead
 from models.highres import DeFusionPPHR
 from models.registry import LOSSES
 from models.structural import (
     HRLoss,
     selection_loss,
+    shares_of,
     sobel,
     structural_loss,
     structural_map,
@@ -33,65 +35,65 @@ def images(count: int, side: int = 20, seed: int = 0, channels: int = 1) -> list
     return list(torch.rand(count, 2, channels, side, side, generator=generator(seed)))
 
 
-def slow_loss(f: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> float:
+def slow_loss(f: np.ndarray, *sources: np.ndarray) -> float:
     """One window by the definition (Ma et al. 2015, without luminance), vectors written out."""
-    f, x1, x2 = (v.ravel() - v.mean() for v in (f, x1, x2))
+    f, *sources = (v.ravel() - v.mean() for v in (f, *sources))
     size = np.sqrt(f.size)
-    c1, c2 = np.linalg.norm(x1) / size, np.linalg.norm(x2) / size
-    agreement = np.linalg.norm(x1 + x2) / size / (c1 + c2)
+    contrasts = [np.linalg.norm(x) / size for x in sources]
+    agreement = np.linalg.norm(sum(sources)) / size / sum(contrasts)
     p = min(tan(pi * min(agreement, 1 - 1e-9) / 2), 10.0)
-    largest = max(c1, c2)
-    direction = (c1 / largest) ** p * x1 / c1 + (c2 / largest) ** p * x2 / c2
+    largest = max(contrasts)
+    direction = sum((c / largest) ** p * x / c for c, x in zip(contrasts, sources))
     wanted = largest * direction / (np.linalg.norm(direction) / size)
     return 1 - (2 * (wanted @ f) / f.size + 9e-4) / (largest**2 + f @ f / f.size + 9e-4)
 
 
-@pytest.mark.parametrize("window", (5, 9))
-def test_map_equals_the_definition(window):
-    f, x1, x2 = (image.double() for image in images(3))
-    got = structural_map(f, x1, x2, window)
+@pytest.mark.parametrize(("window", "count"), ((5, 2), (9, 2), (9, 4)))
+def test_map_equals_the_definition(window, count):
+    f, *sources = (image.double() for image in images(1 + count))
+    got = structural_map(f, sources, window)
     assert got.shape == (2, 1, 21 - window, 21 - window)
     for row, column in ((0, 0), (4, 7), (11, 3)):
-        parts = [image[1, 0, row:row + window, column:column + window].numpy() for image in (f, x1, x2)]
+        parts = [image[1, 0, row:row + window, column:column + window].numpy() for image in (f, *sources)]
         assert got[1, 0, row, column].item() == pytest.approx(slow_loss(*parts), abs=1e-6)
 
 
 def test_zero_for_equal_pictures_and_for_the_only_one_with_structure():
     x, _ = images(2)
     flat = torch.full_like(x, 0.4)
-    assert structural_map(x, x, x).abs().max() < 1e-4
-    assert structural_map(x, x, flat).abs().max() < 1e-3
-    assert structural_map(x + 0.2, x, flat).abs().max() < 1e-3  # brightness has no say
-    assert structural_map(flat, x, flat).min() > 0.9
+    assert structural_map(x, (x, x)).abs().max() < 1e-4
+    assert structural_map(x, (x, flat)).abs().max() < 1e-3
+    assert structural_map(x + 0.2, (x, flat)).abs().max() < 1e-3  # brightness has no say
+    assert structural_map(flat, (x, flat)).min() > 0.9
 
 
 def test_the_stronger_source_is_wanted_and_the_order_has_no_say():
     x, _, f = images(3, seed=2)
     weak = 0.5 + 0.1 * (x - 0.5)
-    assert structural_map(x, x, weak).mean() < structural_map(weak, x, weak).mean()
-    one, two = structural_map(f, x, weak), structural_map(f, weak, x)
+    assert structural_map(x, (x, weak)).mean() < structural_map(weak, (x, weak)).mean()
+    one, two = structural_map(f, (x, weak)), structural_map(f, (weak, x))
     assert torch.allclose(one, two, atol=1e-6)
 
 
 def test_gradient_is_right_and_flows_to_the_fused_picture_alone():
     f, x1, x2 = (image[:, :, :9, :9].double() for image in images(3, seed=4))
     f.requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda fused: structural_map(fused, x1, x2, 5), (f,), atol=1e-4)
+    assert torch.autograd.gradcheck(lambda fused: structural_map(fused, (x1, x2), 5), (f,), atol=1e-4)
     x1.requires_grad_(True)
-    structural_map(f, x1, x2, 5).sum().backward()
+    structural_map(f, (x1, x2), 5).sum().backward()
     assert f.grad.abs().sum() > 0
 
 
 def test_gradient_is_finite_without_any_structure():
     flat = torch.full((1, 3, 20, 20), 0.5, requires_grad=True)
-    structural_loss(flat, flat.detach(), flat.detach(), (5, 9, 17)).sum().backward()
+    structural_loss(flat, (flat.detach(), flat.detach()), (5, 9, 17)).sum().backward()
     assert flat.grad.isfinite().all()
 
 
 def test_windows_are_averaged():
     f, x1, x2 = images(3, channels=3)
-    both = structural_loss(f, x1, x2, (5, 9))
-    assert torch.allclose(both, (structural_loss(f, x1, x2, (5,)) + structural_loss(f, x1, x2, (9,))) / 2)
+    both = structural_loss(f, (x1, x2), (5, 9))
+    assert torch.allclose(both, (structural_loss(f, (x1, x2), (5,)) + structural_loss(f, (x1, x2), (9,))) / 2)
 
 
 def test_scales_are_averaged_and_coarse_ones_see_regions():
@@ -100,11 +102,11 @@ def test_scales_are_averaged_and_coarse_ones_see_regions():
     steps = torch.zeros_like(texture)
     steps[..., 32:] = 0.5
     flat = torch.full_like(texture, 0.4)
-    one, four = (structural_loss(texture + 0.2, texture + steps, flat, (9,), (s,)) for s in (1, 4))
+    one, four = (structural_loss(texture + 0.2, (texture + steps, flat), (9,), (s,)) for s in (1, 4))
     assert four > 2 * one
-    both = structural_loss(texture + 0.2, texture + steps, flat, (9,), (1, 4))
+    both = structural_loss(texture + 0.2, (texture + steps, flat), (9,), (1, 4))
     assert torch.allclose(both, (one + four) / 2)
-    assert structural_loss(texture, texture, flat, (9, 17), (1, 4)).isfinite().all()  # 17 does not fit into 16
+    assert structural_loss(texture, (texture, flat), (9, 17), (1, 4)).isfinite().all()  # 17 does not fit into 16
 
 
 def test_fitting_a_picture_to_it_finds_the_sharper_source():
@@ -113,10 +115,10 @@ def test_fitting_a_picture_to_it_finds_the_sharper_source():
     weak = 0.5 + 0.2 * (x - 0.5)
     f = ((x + weak) / 2).requires_grad_(True)
     optimizer = torch.optim.Adam([f], lr=0.01)
-    first = structural_loss(f, x, weak).sum().item()
+    first = structural_loss(f, (x, weak)).sum().item()
     for _ in range(60):
         optimizer.zero_grad()
-        loss = structural_loss(f, x, weak).sum()
+        loss = structural_loss(f, (x, weak)).sum()
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1 * first
@@ -140,8 +142,8 @@ def test_wanted_base_rules():
 def model() -> DeFusionPPHR:
     torch.manual_seed(0)
     model = DeFusionPPHR(**SMALL).train()
-    model.encoder.norm.requires_grad_(False)
-    for answer in model.corrections.answers:
+    model.network.encoder.norm.requires_grad_(False)
+    for answer in model.head.corrections.answers:
         torch.nn.init.normal_(answer.weight, std=0.3)
     return model
 
@@ -163,16 +165,17 @@ def test_noise_teaches_the_decomposition_and_not_the_head(model):
     terms = losses(model, SCENARIOS.get("noise")(x, generator()))
     assert all(terms[name] == 0 for name in HEAD_TERMS)
     assert terms["self_supervised_fusion_mix"] > 0
-    assert all(p.grad.abs().max() == 0 for p in model.corrections.parameters())
-    assert model.log_gain.grad.abs().max() == 0
-    assert model.common_head.weight.grad.abs().max() > 0
+    assert all(p.grad.abs().max() == 0 for p in model.head.corrections.parameters())
+    assert model.head.log_gain.grad.abs().max() == 0
+    assert model.network.common_head.weight.grad.abs().max() > 0
 
 
 def test_the_head_never_moves_the_pixel_heads(model):
     x = torch.rand(2, 3, 64, 64, generator=generator())
     losses(model, SCENARIOS.get("focus")(x, generator()), published=0.0)
-    assert model.common_head.weight.grad.abs().max() == 0 and model.fuse_head.weight.grad.abs().max() == 0
-    assert model.encoder.blocks[0].attn.qkv.weight.grad.abs().max() > 0
+    network = model.network
+    assert network.common_head.weight.grad.abs().max() == 0 and network.fuse_head.weight.grad.abs().max() == 0
+    assert network.encoder.blocks[0].attn.qkv.weight.grad.abs().max() > 0
 
 
 def test_truth_in_focus_only(model):
@@ -228,21 +231,20 @@ def test_sobel_is_the_slope_of_a_ramp():
 def test_texture_wants_the_longer_gradient_of_each_pixel():
     sharp, _, other = images(3, channels=3)
     faint = 0.3 + 0.2 * sharp  # the same edges, weaker
-    assert texture_loss(sharp, sharp, faint).max() < 1e-6
-    assert texture_loss(sharp + 0.1, faint, sharp).max() < 1e-6  # brightness and order have no say
+    assert texture_loss(sharp, (sharp, faint)).max() < 1e-6
+    assert texture_loss(sharp + 0.1, (faint, sharp)).max() < 1e-6  # brightness and order have no say
     expected = (sobel(luma(other)) - sobel(luma(sharp))).abs().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(texture_loss(other, sharp, faint), expected)
+    torch.testing.assert_close(texture_loss(other, (sharp, faint)), expected)
+    torch.testing.assert_close(texture_loss(other, (faint, sharp, 0.9 * sharp)), expected)
 
 
 def test_selection_is_least_where_all_bands_take_the_sharp_picture():
-    share = torch.zeros(1, 1, 32, 32)
-    share[..., :16] = 1
-    sides, size = [], 32
-    while size > 2:
-        side = torch.zeros(1, 1, size, size)
-        side[..., : size // 2] = 1
-        sides.append(side)
-        size //= 2
+    def halves(size: int) -> torch.Tensor:
+        left = torch.zeros(1, 1, size, size)
+        left[..., : size // 2] = 1
+        return torch.stack([left, 1 - left])
+
+    share, sides = halves(32), [halves(size) for size in (32, 16, 8, 4)]
     right = selection_loss(sides, share)
     assert right < 0.1  # of coarse levels the share is soft
     assert selection_loss([torch.full_like(side, 0.5) for side in sides], share).item() == pytest.approx(0.5, abs=0.1)
@@ -250,10 +252,18 @@ def test_selection_is_least_where_all_bands_take_the_sharp_picture():
     torch.testing.assert_close(selection_loss([1 - side for side in sides], 1 - share), right)
 
 
+def test_what_pictures_keep_alike_is_shared_evenly():
+    masks = torch.tensor([[1.0, 1.0, 1.0, 0.2], [0.4, 1.0, 0.5, 0.5], [0.0, 0.0, 0.5, 1.0]]).view(3, 4, 1, 1, 1)
+    fifth = 0.2 / 3
+    want = torch.tensor([[0.8, 0.5, 2 / 3, fifth], [0.2, 0.5, 1 / 6, fifth + 0.15], [0, 0, 1 / 6, fifth + 0.65]])
+    torch.testing.assert_close(shares_of(masks).view(3, 4), want)
+
+
 def test_terms_without_weight_are_not_there():
     sample = SCENARIOS.get("focus")(torch.rand(2, 3, 64, 64, generator=generator(1)), generator())
-    out = DeFusionPPHR(use_tokens=False, **SMALL).fuse(sample.x1, sample.x2)
+    out = FusionHead()(sample.x1, sample.x2)
     terms = HRLoss(structure=0, base=0, texture=1, truth=0, selection=2)(out, sample)
     assert set(terms) == {"head_texture", "head_selection", "total_loss"}
     share = (1 + sample.mask1 - sample.mask2) / 2
-    torch.testing.assert_close(terms["head_selection"], 2 * selection_loss(out.weights, share).mean())
+    shares = torch.stack([share, 1 - share])
+    torch.testing.assert_close(terms["head_selection"], 2 * selection_loss(out.weights, shares).mean())

@@ -103,10 +103,24 @@ def test_missing_inference_weights_are_an_error_by_name(published, tmp_path):
 
 def test_a_training_may_start_without_what_the_model_adds(published):
     model = DeFusionPPHR(**SMALL)
-    with pytest.raises(UserError, match="log_gain"):
+    with pytest.raises(UserError, match="unique_map"):
         load_weights(model, published)
     report = load_weights(model, published, start=True)
-    assert same(network(1), model) and all(name.startswith(model.added) for name in report.missing)
+    assert same(network(1), model.network) and all(name.startswith(model.traits.added) for name in report.missing)
+
+
+def test_a_head_with_a_transformer_takes_files_from_before_it_had_parts(tmp_path):
+    """Once the transformer's and the head's weights had no prefix, and there were no embeddings of roles and tasks."""
+    torch.manual_seed(1)
+    model = DeFusionPPHR(**SMALL)
+    with torch.no_grad():
+        model.head.log_gain.normal_()
+    old = {name.removeprefix("network.").removeprefix("head."): value for name, value in model.state_dict().items()
+           if not name.startswith(model.traits.optional)}
+    torch.save(old, tmp_path / "old.pth")
+    again = DeFusionPPHR(**SMALL)
+    load_weights(again, tmp_path / "old.pth")
+    assert same(again, model)
 
 
 def test_unknown_weights_are_an_error_unless_not_strict(published, tmp_path):

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import yaml
 import data
 import models
 from data.registry import SCENARIOS, scenario_shares
+from models.decomposition import Decomposition
+from models.defusion import DeFusionPP
 from models.registry import LOSSES, MODELS, create_loss, model_from_options
 from option.load import load_options
 from utils.errors import UserError
@@ -97,12 +100,11 @@ def test_mistakes_in_its_option_file_are_named_with_their_place(dropped_in):
 
 def test_the_loss_adds_its_term_to_the_published_ones(dropped_in):
     options = load_options(option_file(dropped_in, "name: run\n" + YAML[1]))
-    loss = create_loss(options, default="CUDLoss")
+    loss = create_loss(options, DeFusionPP.traits)
     assert (loss.gradient, loss.fused, loss.common) == (20.0, 80.0, 20.0)
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    from models.defusion import Decomposition
-
-    terms = loss(Decomposition(x, x, x, x * 0.5), x, x, x, x)
+    truth = SimpleNamespace(common=x, unique1=x, unique2=x, target=x)
+    terms = loss(Decomposition(x, x, x, x * 0.5), truth)
     parts = sum(value for name, value in terms.items() if name != "total_loss")
     assert terms["gradient"] > 0 and torch.isclose(terms["total_loss"], parts)
 
@@ -127,6 +129,6 @@ def test_unknown_losses_and_damages_are_named_with_their_place(tmp_path, text, l
     path = option_file(tmp_path, f"name: run\n{text}\n")
     options = load_options(path)
     with pytest.raises(UserError) as error:
-        create_loss(options, default="CUDLoss")
+        create_loss(options, DeFusionPP.traits)
         scenario_shares(options)
     assert str(error.value).startswith(f"{path}: {line}")

@@ -41,7 +41,7 @@ class AlikeTask(CUDTask):
         fields = [field.name for field in dataclasses.fields(Sample)]
         sample = Sample(*(torch.cat([getattr(one, name) for one in samples]) for name in fields))
         out = self.model(sample.x1, sample.x2, torch.cat(noises), False)
-        return self.criterion(out, sample.common, sample.unique1, sample.unique2, sample.target)
+        return self.criterion(out, sample)
 
 
 def build_task(options: Options) -> AlikeTask:

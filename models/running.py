@@ -1,0 +1,91 @@
+"""A model on the pictures of one scene, whatever their size and number."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from models.decomposition import Decomposition
+from models.protocol import Role, Task
+from models.windows import MARGIN, pad_picture, run_windows
+from option.schema import TileOptions
+
+COMPONENTS = ("fused", "common", "unique1", "unique2")
+
+
+class Runner:
+    """Runs a model.
+
+    Args:
+        model: see `models/protocol.py`.
+        tile: windows for large pictures.
+        precision: gives the context that a model call runs in.
+    """
+
+    def __init__(self, model: nn.Module, tile: TileOptions, precision: Callable[[], AbstractContextManager]) -> None:
+        self.model, self.tile, self.precision = model, tile, precision
+
+    def __call__(self, pictures: Sequence[Tensor], *, roles: Sequence[Role] = (), task: Task = "none",
+                 components: bool = True) -> dict[str, Tensor]:
+        """Fuse pictures of one scene.
+
+        A model of pairs fuses neighbours, then neighbouring results, until one picture is left.
+
+        Args:
+            pictures: two or more (3, H, W) in [0, 1].
+            roles: of each picture, for models that take them; empty: unknown.
+            task: kind of scene, for models that take it.
+            components: whether common, unique1 and unique2 are wanted; only pairs have them.
+
+        Returns:
+            By name, each (3, H, W) in [0, 1].
+        """
+        traits = self.model.traits
+        components = components and traits.has_components and len(pictures) == 2
+        names = COMPONENTS if components else COMPONENTS[:1]
+        keywords = {"roles": roles, "task": task} if traits.roles else {}
+
+        def decompose(*batch: Tensor) -> Tensor:
+            with self.precision():
+                return _stacked(self.model.decompose(*batch, **keywords), names)
+
+        if traits.many or len(pictures) == 2:
+            result = self._whole(decompose, pictures, names)
+        else:
+            result = self._fold(decompose, list(pictures))
+        return {name: value.clamp(0, 1) for name, value in zip(names, result.split(3))}
+
+    def _fold(self, decompose: Callable[..., Tensor], pictures: list[Tensor]) -> Tensor:
+        """One picture from many, two by two; an odd one waits for the next round."""
+        while len(pictures) > 1:
+            rest = pictures[len(pictures) // 2 * 2:]
+            pictures = [self._whole(decompose, pair, COMPONENTS[:1]).clamp(0, 1)
+                        for pair in zip(pictures[::2], pictures[1::2])] + rest
+        return pictures[0]
+
+    def _whole(self, decompose: Callable[..., Tensor], pictures: Sequence[Tensor], names: Sequence[str]) -> Tensor:
+        """The named results of a scene one below the other, (3 K, H, W)."""
+        model, stacked = self.model, torch.cat(list(pictures))
+        windows = {"size": self.tile.size, "overlap": self.tile.overlap, "batch": self.tile.batch}
+        if model.traits.large == "whole":
+            return decompose(*(picture.unsqueeze(0) for picture in pictures))[0]
+        if model.traits.large == "padded":
+            height, width = stacked.shape[-2:]
+            result = decompose(*(pad_picture(picture).unsqueeze(0) for picture in pictures))[0]
+            return result[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+        if model.traits.large == "windows":
+            return run_windows(lambda x: decompose(*x.split(3, dim=1)), stacked, **windows)
+
+        def context(x: Tensor) -> Tensor:
+            with self.precision():
+                return model.context(*x.split(3, dim=1))
+
+        maps = run_windows(context, stacked, stride=model.map_stride, **windows)
+        with self.precision():
+            return _stacked(model.fuse(*(picture.unsqueeze(0) for picture in pictures), maps.unsqueeze(0)), names)[0]
+
+
+def _stacked(out: Decomposition, names: Sequence[str]) -> Tensor:
+    """The named parts (B, 3, H, W) as one tensor (B, 3 K, H, W)."""
+    return torch.cat([getattr(out, name).float() for name in names], dim=1)

@@ -1,0 +1,68 @@
+"""Every model says what it is, every loss takes (out, sample), and a loss of another kind of model is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import selftrain
+from data.photos import PhotoBatch
+from models.protocol import Loss, Traits
+from models.registry import LOSSES, MODELS, create_loss
+from models.tasks import TRAINING
+from option.load import load_options
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_a_model_says_what_it_is(name):
+    traits = MODELS.get(name).traits
+    assert type(traits) is Traits
+    assert traits.training in (None, *TRAINING)
+    if traits.training:
+        assert issubclass(traits.gives, LOSSES.get(traits.loss).takes)
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_a_loss_takes_an_output_and_a_sample(name):
+    loss: Loss = LOSSES.create(name)
+    assert isinstance(loss.takes, type)
+    assert loss.forward.__code__.co_varnames[:3] == ("self", "out", "sample")
+
+
+@pytest.mark.parametrize("overrides", (
+    ["train.loss=HRLoss"],
+    ["train.loss=CUDLoss"],
+    ["synthesis.pictures=4", "synthesis.scenarios={defocus: 1, bracket: 1, targets: 1}"],
+))
+def test_a_head_trains_with_its_own_loss_with_the_published_one_and_on_stacks(overrides):
+    options = load_options(ROOT / "option/train/HighRes.yaml", [
+        *overrides, "train.loss_arguments={}", "dataset.train.image_size=64"])
+    task = selftrain.build_task(options)
+    pixels = torch.randint(0, 256, (4, 3, 80, 72), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    photographs = PhotoBatch(pixels, torch.tensor([[80, 72]] * 4), pixels.float().mean((1, 2, 3)) / 255)
+    generators = {name: torch.Generator().manual_seed(1) for name in task.generator_names}
+    terms = task(photographs, generators)
+    terms["total_loss"].backward()
+    assert all(weight.grad.isfinite().all() for weight in task.trainable())
+    assert task.model.corrections.answers[0].weight.grad.abs().sum() > 0
+    assert set(task.pictures(photographs, generators)) >= {"x1", "x2", "target", "fused"}
+
+
+@pytest.mark.parametrize(("overrides", "message"), (
+    (["model=UCMConv", "train.loss=HRLoss"], "HRLoss needs HRDecomposition, and UCMConv gives Decomposition; "
+                                             "its own loss is CUDLoss"),
+    (["model=FusionHead", "train.loss=MAELoss"], "MAELoss needs MaskedPrediction, and FusionHead gives"),
+))
+def test_a_loss_of_another_kind_of_model_is_an_error(overrides, message):
+    options = load_options(ROOT / "option/train/HighRes.yaml", [*overrides, "train.loss_arguments={}"])
+    with pytest.raises(UserError, match=message):
+        create_loss(options, MODELS.get(options.model).traits)
+
+
+def test_a_rule_has_nothing_to_learn():
+    options = load_options(ROOT / "option/train/HighRes.yaml", ["model=Average"])
+    with pytest.raises(UserError, match="model: Average has nothing to learn"):
+        selftrain.build_task(options)
