@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := experiments/demo_data
 
-.PHONY: demo test test-slow lint bench report clean
+.PHONY: demo test test-slow test-lowest lint bench report clean
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,13 @@ test: $(VENV)/.installed  ## the whole default suite
 test-slow: $(VENV)/.installed  ## long proofs
 	$(BIN)/python -m pytest -m slow
 
+test-lowest:  ## the default suite with the oldest libraries that requirements.txt allows, in .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+	    --requirement requirements.txt
+	.venv-lowest/bin/python -m pytest
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 
@@ -37,4 +44,4 @@ report: $(VENV)/.installed  ## docs/report: all methods on simulated pairs, with
 	$(BIN)/python -m benchmarks.comparison docs/report
 
 clean:  ## everything that can be made again
-	rm -rf $(VENV) .pytest_cache .ruff_cache $(DEMO)
+	rm -rf $(VENV) .venv-lowest .pytest_cache .ruff_cache $(DEMO)

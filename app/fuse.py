@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  defusionpp fuse ir.png vi.png -o fused.png      infrared and visible
-  defusionpp fuse over.jpg under.jpg -o hdr.png   two exposures
-  defusionpp fuse bracket/*.jpg -o out.tif        a bracket, a focus series
-  defusionpp fuse --ir IR/ --vi VI/ -o FUSED/     folders, paired by file name
-  defusionpp fuse SCENES/ -o FUSED/               a folder for each scene
+  defusionpp fuse ir.png vi.png -o fused.png        infrared and visible
+  defusionpp fuse over.jpg under.jpg -o fused.png   two exposures
+  defusionpp fuse bracket/*.jpg -o out.tif          a bracket or focus series
+  defusionpp fuse --ir IR/ --vi VI/ -o FUSED/       folders, by file name
+  defusionpp fuse SCENES/ -o FUSED/                 a folder for each scene
 
 The kind of fusion is found from the pictures and said with the reason: grey
 beside colour is infrared and visible (IVF), brighter and darker is exposures

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +28,8 @@ class Registry:
 
     Args:
         kind: what an entry is, for messages: ``model``, ``data set``.
-        package: package whose modules register entries; all of them are imported at the first lookup.
+        package: package whose modules register entries. A look-up imports the module that holds the name; a list or
+            an unknown name imports all of them.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -70,8 +72,11 @@ class Registry:
         Raises:
             UserError: unknown name; lists the known ones, nearest first.
         """
-        self._discover()
         entry = self._entries.get(self._aliases.get(name, name))
+        for narrow in (name, None):
+            if entry is None:
+                self._discover(narrow)
+                entry = self._entries.get(self._aliases.get(name, name))
         if entry is None:
             raise UserError(f"{where}: {self._unknown(name)}" if where else self._unknown(name))
         return entry
@@ -123,13 +128,29 @@ class Registry:
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         return f"unknown {self.kind} {name}{hint}; known: {', '.join(known) or 'none'}"
 
-    def _discover(self) -> None:
-        """Import each module of the package once. An import error is the file's bug and stays visible."""
+    def _discover(self, name: str | None = None) -> None:
+        """Import each module of the package once. An import error is the file's bug and stays visible.
+
+        Args:
+            name: import only the modules whose text registers something and holds this name in quotes, so that one
+                model does not need the libraries of the others.
+        """
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
-            if module.name not in self._imported and not module.name.startswith("_"):
+            if module.name in self._imported or module.name.startswith("_"):
+                continue
+            if name is None or _mentions(f"{module.module_finder.path}/{module.name}.py", name):
                 importlib.import_module(f"{self.package}.{module.name}")
                 self._imported.add(module.name)
+
+
+def _mentions(file: str, name: str) -> bool:
+    """Whether a module's text registers something and holds a name in quotes."""
+    if not os.path.isfile(file):
+        return False
+    with open(file, encoding="utf-8") as stream:
+        text = stream.read()
+    return ".register(" in text and (f'"{name}"' in text or f"'{name}'" in text)
 
 
 def _place(entry: Callable[..., Any]) -> tuple[str, str]:

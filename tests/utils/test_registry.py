@@ -49,6 +49,15 @@ def test_every_module_of_the_package_is_found(package):
     assert registry.create("UCMConv", depth=3).depth == 3
 
 
+def test_a_look_up_imports_only_the_module_that_holds_the_name(package):
+    package("one", ONE)
+    registry = package("heavy", "import not_installed\n@MODELS.register('Heavy')\nclass Heavy: pass\n")
+    assert registry.get("UCMConv") is registry.get("DeFusionPP")
+    for look_up in (lambda: registry.get("Heavy"), lambda: registry.get("unknown"), registry.names):
+        with pytest.raises(ModuleNotFoundError, match="not_installed"):
+            look_up()
+
+
 def test_a_module_added_later_is_found_too(package):
     registry = package("one", ONE)
     assert registry.names() == ["DeFusionPP"]
