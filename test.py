@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
                 open_results(options, found, world) as results:
             def keep(pair, fusion) -> None:
                 first, second = pair.first.pixels, pair.second.pixels
-                results.add(pair.stem, fusion, first, second)
+                results.add(pair.stem, fusion, pair.first, pair.second)
                 scorer.submit(pair.stem, first, second, fusion.fused, fusion.seconds)
 
             outcome = fuse_all(

@@ -1,6 +1,5 @@
 """What a picture carries beside its pixels: the turn, the EXIF record and the colour profile (ICC)."""
 
-import logging
 import struct
 import zlib
 from collections.abc import Iterable
@@ -9,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from utils.pictures.notes import note_once
 from utils.pictures.structure import PNG, is_jpeg, is_png, is_webp, jpeg_segments, png_chunks, webp_chunks
-
-log = logging.getLogger(__name__)
 
 _ORIENTATION = 0x0112
 _APP1, _APP2 = 0xE1, 0xE2
@@ -82,7 +80,7 @@ def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
     return pixels
 
 
-def result_metadata(sources: Iterable[Metadata], channels: int) -> Metadata:
+def result_metadata(sources: Iterable[Metadata], fused: np.ndarray) -> Metadata:
     """What a fused picture inherits: profile and EXIF record of the last source that has them.
 
     The last source is the visible one of a pair. A profile for another kind of picture is left out and named in
@@ -90,15 +88,16 @@ def result_metadata(sources: Iterable[Metadata], channels: int) -> Metadata:
 
     Args:
         sources: metadata of the fused pictures, in their order.
-        channels: of the fused picture.
+        fused: the picture, (H,W) or (H,W,C).
     """
+    channels = fused.shape[2] if fused.ndim == 3 else 1
     icc = exif = None
     for source in sources:
         profile = source.profile_for(channels)
         if source.icc and not profile:
-            log.warning("a colour profile for %s pictures is not kept: the result has %s",
-                        source.icc[16:20].decode("latin-1").strip() or "unknown",
-                        "grey values" if channels == 1 else "RGB values")
+            space = source.icc[16:20].decode("latin-1").strip() or "unknown"
+            note_once(f"a colour profile for {space} is not kept, as results are {'grey' if channels == 1 else 'RGB'}",
+                      key=f"profile {space} {channels}")
         icc, exif = profile or icc, source.exif or exif
     return Metadata(icc, exif)
 

@@ -72,6 +72,11 @@ class Picture:
         return "grey" if self.is_grey else "rgb"
 
 
+def pixels_of(source: Picture | np.ndarray) -> np.ndarray:
+    """The pixels of a picture; an array as it is."""
+    return source.pixels if isinstance(source, Picture) else source
+
+
 def to_unit(picture: Picture) -> np.ndarray:
     """(C,H,W) ``float32`` in [0,1]."""
     scale = np.float32(HIGHEST[picture.pixels.dtype])

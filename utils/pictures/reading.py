@@ -6,7 +6,6 @@ EXIF turns and other depths end here, and three equal channels are one.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from utils.pictures.codecs import MAX_PIXELS, decode, read_bytes
 from utils.pictures.colour import without_equal_channels
 from utils.pictures.depth import HIGHEST, ValueRange, stretch_together, to_8_bit
 from utils.pictures.metadata import Metadata, read_metadata, turned
+from utils.pictures.notes import note_once
 from utils.pictures.picture import Picture, Role
 from utils.pictures.structure import is_jpeg, is_png, is_tiff, stored_size
 from utils.pictures.tiff import TiffRefusal, read_tiff
@@ -27,12 +27,9 @@ from utils.pictures.tiff import TiffRefusal, read_tiff
 if TYPE_CHECKING:
     from option.schema import PairDataOptions, TrainDataOptions
 
-log = logging.getLogger(__name__)
-
 _GREY_ALPHA_PNG = 4  # colour type in a PNG's header
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 _HARDLY_USED = 0.1  # of the values of 16 bits: 12-bit sensors use a sixteenth
-_noted: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -162,13 +159,6 @@ def read_rgb8(data: bytes, path: Path, *, at_least: int | None = None, max_pixel
     picture = _pictures([_parse(data, path, max_pixels)], "full", ["none"])[0]
     pixels = to_8_bit(picture.pixels)
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if picture.is_grey else pixels
-
-
-def note_once(text: str, key: str) -> None:
-    """Tells something about the pictures once a process, however many pictures it is true of."""
-    if key not in _noted:
-        _noted.add(key)
-        log.warning(text)
 
 
 def read_stored(path: Path, max_pixels: int = MAX_PIXELS) -> Stored:

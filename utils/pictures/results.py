@@ -26,6 +26,8 @@ from utils.distributed import World, barrier, gather_to_main
 from utils.errors import UserError
 from utils.files import archive_if_exists, atomic_write, text_cell
 from utils.locks import FolderLock
+from utils.pictures.metadata import Metadata, result_metadata
+from utils.pictures.picture import Picture, pixels_of
 from utils.pictures.writing import write_picture
 from utils.plots import MAX_ROWS, ContactSheet, thumbnail
 
@@ -148,13 +150,14 @@ class ResultFolder:
         finally:
             self._lock.release()
 
-    def add(self, stem: str, fusion: FusionLike, first: np.ndarray, second: np.ndarray) -> None:
+    def add(self, stem: str, fusion: FusionLike, first: Picture | np.ndarray, second: Picture | np.ndarray) -> None:
         """Hand over a fused pair; returns before it is written, unless several are waiting already.
 
         Args:
             stem: names the files; once a run.
             fusion: the fused picture and what else there is.
-            first, second: the sources, (H, W) or (H, W, 1 or 3), uint8 or uint16.
+            first, second: the sources; arrays as (H, W) or (H, W, 1 or 3), uint8 or uint16. The fused picture
+                inherits the metadata of those that are pictures.
 
         Raises:
             UserError: the folder takes nothing more.
@@ -169,11 +172,12 @@ class ResultFolder:
         if self._failure is not None:
             self._room.release()
             raise self._failure
-        parts = {INPUT1: first, INPUT2: second, COMMON: fusion.common, UNIQUE1: fusion.unique1,
+        parts = {INPUT1: pixels_of(first), INPUT2: pixels_of(second), COMMON: fusion.common, UNIQUE1: fusion.unique1,
                  UNIQUE2: fusion.unique2, FUSED: fusion.fused}
+        inherited = result_metadata([one.metadata for one in (first, second) if isinstance(one, Picture)], fusion.fused)
         present = {part: pixels for part, pixels in parts.items() if pixels is not None}
         shown = self._sheet_wanted and len(self._stems) <= MAX_ROWS
-        self._futures.append(self._pool.submit(self._save, stem, present, float(fusion.seconds), shown))
+        self._futures.append(self._pool.submit(self._save, stem, present, inherited, float(fusion.seconds), shown))
 
     def close(self) -> None:
         """Wait for the pictures, then write the table and the contact sheet.
@@ -213,7 +217,8 @@ class ResultFolder:
             if second is not error:
                 log.warning("%s", second)
 
-    def _save(self, stem: str, parts: dict[str, np.ndarray], seconds: float, shown: bool) -> Row | None:
+    def _save(self, stem: str, parts: dict[str, np.ndarray], inherited: Metadata, seconds: float,
+              shown: bool) -> Row | None:
         """Write one pair's pictures, all or none; runs in a thread of the pool."""
         written: list[Path] = []
         try:
@@ -222,7 +227,8 @@ class ResultFolder:
             small = {part: thumbnail(pixels) for part, pixels in parts.items()} if shown else None
             for part, pixels in parts.items():
                 if self._wanted(part):
-                    written.append(write_picture(self.pictures / f"{stem}_{part}.png", pixels))
+                    path = self.pictures / f"{stem}_{part}.png"
+                    written.append(write_picture(path, pixels, inherited if part == FUSED else None))
         except Exception as error:
             with contextlib.suppress(OSError):
                 for path in written:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from utils.errors import MissingFileError, UserError
-from utils.pictures import reading
+from utils.pictures import notes
 from utils.pictures.colour import luma
 from utils.pictures.depth import from_unit, stretch
 from utils.pictures.picture import Picture, to_unit
@@ -63,7 +63,7 @@ def test_jpeg_is_close(tmp_path):
 
 @pytest.mark.parametrize("mode, channels", [("RGBA", 3), ("LA", 1)])
 def test_alpha_is_dropped_with_one_note(tmp_path, caplog, monkeypatch, mode, channels):
-    monkeypatch.setattr(reading, "_noted", set())
+    monkeypatch.setattr(notes, "_noted", set())
     picture = Image.fromarray(smooth()).convert(mode)
     picture.putalpha(Image.fromarray(noise(60, 90)))
     picture.save(tmp_path / "a.png")
