@@ -131,7 +131,7 @@ def make_fuser(model: str | None, device: str) -> "Fuser":
         return Fuser.from_pretrained(shipped_weights().get(model, model), device=device)
     if model not in list_models():
         raise UserError(f"--model {model}: no such file or model {did_you_mean(model, list_models())}")
-    if getattr(MODELS.get(model), "needs_weights", True):
+    if MODELS.get(model).traits.needs_weights:
         raise UserError(f"--model {model} needs weights; give their file, or one of "
                         f"{', '.join(list_models(pretrained=True))}")
     return Fuser(MODELS.create(model), device=device)
