@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from data.irvis import pair_folders
 from data.photos import photo_files
-from data.shards import counted, read_shard, shard_urls
+from data.shard_names import counted, shard_urls
+from data.shards import read_shard
 from option.load import options_from_command_line
 from option.schema import Options, PairDataOptions, TrainDataOptions
 from utils.cli import run
@@ -99,10 +100,13 @@ def check_photographs(report: Report, options: TrainDataOptions, seed: int) -> N
 
 def check_shards(report: Report, options: TrainDataOptions, _: int) -> None:
     """Counts the pictures of every shard, without decoding them, and compares with the index."""
-    urls = shard_urls(options.photo_root)
+    urls = shard_urls(options.photo_root, allow_programs=options.allow_programs)
+    limit = round(options.member_megabytes * 1e6)
     for url in tqdm(urls, report.title, leave=False, disable=None):
         try:
-            report.usable += sum(1 for _ in read_shard(url))
+            large: dict[str, str] = {}
+            report.usable += sum(1 for _ in read_shard(url, member_bytes=limit, problems=large))
+            report.problems.extend(large.values())
         except Exception as error:  # tar, network and pipes each have errors of their own
             report.problems.append(f"{url}: the shard breaks off ({type(error).__name__}: {error})")
     total = counted(urls)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from data.loading import epoch_order, start_worker
 from data.photos import Photo, PhotoBatch, PhotoFolder, decode_photo
 from data.registry import DATASETS
-from data.shards import counted, read_shard, shard_urls
+from data.shard_names import counted, shard_urls
+from data.shards import MEMBER_BYTES, read_shard
 from utils.engine.randomness import derive_seed
 from utils.errors import UserError
 from utils.pictures.codecs import MAX_PIXELS
@@ -34,12 +35,32 @@ _BUFFER = 1000
 _LABEL = "shards"
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What is too large to be read.
+
+    Attributes:
+        member_bytes: of one encoded picture.
+        pixels: of one decoded picture.
+    """
+
+    member_bytes: int = MEMBER_BYTES
+    pixels: int = MAX_PIXELS
+
+
+class Position(NamedTuple):
+    """How far a stream has come: shards used up, and pictures taken out of the one after them."""
+
+    shards: int = 0
+    pictures: int = 0
+
+
 @dataclass
 class Share:
     """Which part of which epoch a process reads; copied into its workers when an epoch starts.
 
     Attributes:
-        positions: for each worker, how many of its shards to pass over.
+        positions: where each stream starts; none given: at its beginning.
         batch: the first batch of the epoch that is still to come.
     """
 
@@ -51,83 +72,87 @@ class Share:
     seed: int
     epoch: int = 0
     batch: int = 0
-    positions: tuple[int, ...] = ()
+    positions: tuple[Position, ...] = ()
 
 
 @dataclass(frozen=True)
 class ShardBatch:
-    """What a worker hands over: photographs, who it is, how many of its shards are used up, and what was bad."""
+    """What a worker hands over: photographs, of which stream, where that stream is now, and what was bad."""
 
     photos: PhotoBatch | None
-    worker: int
-    position: int
+    stream: int
+    position: Position
     problems: dict[str, str]
 
     def pin_memory(self) -> ShardBatch:
         """The photographs in page-locked memory."""
         photos = self.photos.pin_memory() if self.photos else None
-        return ShardBatch(photos, self.worker, self.position, self.problems)
+        return ShardBatch(photos, self.stream, self.position, self.problems)
 
 
 class ShardStream(IterableDataset):
-    """The batches of one process; each worker makes every n-th of them from its own shards.
+    """The batches of one process; batch k of an epoch is made of stream k modulo the number of workers.
 
     Args:
         urls: all shards.
         share: this process's part; changed by the loader between epochs.
         cache_size: the short side is reduced to this.
-        max_pixels: larger photographs are left out by name.
+        limits: what is left out as too large.
     """
 
-    def __init__(self, urls: list[str], share: Share, cache_size: int, max_pixels: int) -> None:
-        self.urls, self.share, self.cache_size, self.max_pixels = urls, share, cache_size, max_pixels
+    def __init__(self, urls: list[str], share: Share, cache_size: int, limits: Limits) -> None:
+        self.urls, self.share, self.cache_size, self.limits = urls, share, cache_size, limits
 
     def __iter__(self) -> Iterator[ShardBatch]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         wanted = len(range(self.share.batch + worker, self.share.batches, workers))
+        # The loader asks worker 0 first, wherever the epoch is taken up.
+        stream = (self.share.batch + worker) % workers
         problems: dict[str, str] = {}
-        photos = self._photos(worker, workers, problems)
+        photos = self._photos(stream, workers, problems)
         for _ in range(wanted):
             chosen: list[Photo] = []
-            position = 0
+            position = Position()
             while len(chosen) < self.share.batch_size:
                 found = next(photos, None)
                 if found is None:
-                    yield ShardBatch(None, worker, position, dict(problems))
+                    yield ShardBatch(None, stream, position, dict(problems))
                     return
                 photo, position = found
                 chosen.append(photo)
-            yield ShardBatch(PhotoFolder.collate(chosen), worker, position, dict(problems))
+            yield ShardBatch(PhotoFolder.collate(chosen), stream, position, dict(problems))
             problems.clear()
 
-    def _photos(self, worker: int, workers: int, problems: dict[str, str]) -> Iterator[tuple[Photo, int]]:
-        """Photographs without end, each with the number of shards that were used up before its own."""
+    def _photos(self, stream: int, streams: int, problems: dict[str, str]) -> Iterator[tuple[Photo, Position]]:
+        """Photographs without end, each with the position behind it."""
         share = self.share
-        position = share.positions[worker] if share.positions else 0
+        shards, passed = share.positions[stream] if share.positions else Position()
         barren = 0
-        mine = len(range(share.rank + worker * share.world, len(self.urls), share.world * workers))
+        mine = len(range(share.rank + stream * share.world, len(self.urls), share.world * streams))
         while barren < mine:
-            turn, place = divmod(position, mine)
+            turn, place = divmod(shards, mine)
             order = epoch_order(len(self.urls), share.seed, share.epoch, f"{_LABEL} {turn}")
-            url = self.urls[int(order[share.rank + share.world * (worker + workers * place)])]
+            url = self.urls[int(order[share.rank + share.world * (stream + streams * place)])]
             barren += 1
-            for name, data in self._shuffled(url, turn, problems):
+            for taken, (name, data) in enumerate(self._shuffled(url, turn, problems), 1):
+                if taken <= passed:
+                    continue  # handed out before the run was resumed
                 try:
-                    photo = decode_photo(data, self.cache_size, Path(name), self.max_pixels)
+                    photo = decode_photo(data, self.cache_size, Path(name), self.limits.pixels)
                 except UserError as error:
                     problems[name] = str(error)
                 else:
                     barren = 0
-                    yield photo, position
-            position += 1
+                    yield photo, Position(shards, taken)
+            shards, passed = shards + 1, 0
 
     def _shuffled(self, url: str, turn: int, problems: dict[str, str]) -> Iterator[tuple[str, bytes]]:
         """The encoded pictures of a shard, (name, bytes), in an order of the epoch."""
         draw = random.Random(derive_seed("shard", self.share.seed, self.share.epoch, turn, url))
         buffer: list[tuple[str, bytes]] = []
         try:
-            for entry in read_shard(url):
+            for entry in read_shard(url, member_bytes=self.limits.member_bytes, problems=problems):
                 buffer.append(entry)
                 if len(buffer) == _BUFFER:
                     yield buffer.pop(draw.randrange(_BUFFER))
@@ -142,7 +167,7 @@ class ShardLoader:
 
     An epoch is a number of batches, the same for each process: the photographs that ``shards.json`` counts, at most
     ``samples``; or ``samples`` where there is no count. A process whose shards hold less begins anew with them.
-    Resuming is exact to a shard: shards that were begun are read again from their start.
+    Resuming is exact: the shard in use is read again from its start, and what was handed out is passed over.
 
     Args:
         urls: the shards.
@@ -151,8 +176,8 @@ class ShardLoader:
         seed, rank, world: as in :class:`data.loading.OrderedLoader`.
         workers: reading processes; not more than there are shards for.
         cache_size: the short side is reduced to this.
-        max_pixels: larger photographs are left out by name.
         pin: hand out pinned memory.
+        limits: what is left out as too large.
 
     Attributes:
         skipped: name and reason of what could not be read, so far (by this process).
@@ -162,8 +187,8 @@ class ShardLoader:
     """
 
     def __init__(self, urls: list[str], *, photographs: int, batch_size: int, seed: int, rank: int = 0,
-                 world: int = 1, workers: int = 0, cache_size: int = 256, max_pixels: int = MAX_PIXELS,
-                 pin: bool = False) -> None:
+                 world: int = 1, workers: int = 0, cache_size: int = 256, pin: bool = False,
+                 limits: Limits = Limits()) -> None:
         if len(urls) < world:
             raise UserError(f"{len(urls)} shards cannot be shared by {world} processes; write more, smaller ones")
         workers = min(workers, len(urls) // world)
@@ -172,8 +197,8 @@ class ShardLoader:
         self.skipped: dict[str, str] = {}
         self._resumed = False
         self._share = Share(rank, world, workers, batches, batch_size, seed)
-        self._positions = [0] * max(1, workers)
-        self._stream = ShardStream(urls, self._share, cache_size, max_pixels)
+        self._positions = [Position()] * max(1, workers)
+        self._stream = ShardStream(urls, self._share, cache_size, limits)
         self._pin = pin
 
     def __len__(self) -> int:
@@ -192,7 +217,7 @@ class ShardLoader:
                 raise UserError(f"the shards of process {share.rank} hold no readable photograph; first reason: "
                                 f"{next(iter(self.skipped.values()), 'they are empty')}")
             share.batch += 1
-            self._positions[batch.worker] = batch.position
+            self._positions[batch.stream] = batch.position
             self._resumed = False
             yield batch.photos
         self._start(share.epoch + 1)
@@ -204,25 +229,29 @@ class ShardLoader:
         self._resumed = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, batch, and for each worker the number of shards that it has used up."""
+        """Epoch, batch, and for each stream its :class:`Position` as two numbers."""
         share = self._share
-        return {"epoch": share.epoch, "batch": share.batch, "positions": list(self._positions),
+        return {"epoch": share.epoch, "batch": share.batch,
+                "positions": [list(position) for position in self._positions],
                 "items": share.batch * share.batch_size * share.world}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved position; with another number of workers, about there."""
+        """Goes on from a saved position; with another number of workers, at about the same shards."""
         share = self._share
         self._start(state["epoch"])
         share.batch = min(state["items"] // (share.batch_size * share.world), share.batches)
-        if len(state["positions"]) == len(self._positions):
-            self._positions = list(state["positions"])
+        # Older checkpoints hold the used up shards alone.
+        saved = [Position(place) if isinstance(place, int) else Position(*place) for place in state["positions"]]
+        if len(saved) == len(self._positions):
+            self._positions = saved
         else:
-            self._positions = [sum(state["positions"]) // len(self._positions)] * len(self._positions)
+            shards = sum(place.shards for place in saved) // len(self._positions)
+            self._positions = [Position(shards)] * len(self._positions)
         self._resumed = True
 
     def _start(self, epoch: int) -> None:
         self._share.epoch, self._share.batch = epoch, 0
-        self._positions = [0] * len(self._positions)
+        self._positions = [Position()] * len(self._positions)
 
     def _warn(self, problems: dict[str, str]) -> None:
         for name, reason in problems.items():
@@ -244,17 +273,18 @@ def build_shard_loader(options: TrainDataOptions, *, seed: int, run_dir: str | P
         device: the training device; CUDA gets pinned memory.
 
     Raises:
-        UserError: no shards are named, or one is missing.
+        UserError: no shards are named, one is missing, or a URL would start a program without leave.
     """
     if not options.photo_root:
         raise UserError("dataset.train.dataroot is not set; give the shards, such as shards/shard-{000000..000127}.tar")
     if options.cache != "none":
         log.warning("cache: %s has no effect on shards, which are streamed", options.cache)
-    urls = shard_urls(options.photo_root)
+    urls = shard_urls(options.photo_root, allow_programs=options.allow_programs)
     total = counted(urls)
     photographs = options.samples if total is None else min(total, options.samples)
     log.info("%d shards, %s photographs, %d an epoch", len(urls), "uncounted" if total is None else total, photographs)
     pin = torch.device(device).type == "cuda" and torch.cuda.is_available()
+    limits = Limits(round(options.member_megabytes * 1e6), ReadingRule.of(options).max_pixels)
     return ShardLoader(urls, photographs=photographs, batch_size=options.batch_size, seed=seed, rank=rank,
-                       world=world, workers=options.workers, cache_size=options.cache_size,
-                       max_pixels=ReadingRule.of(options).max_pixels, pin=pin)
+                       world=world, workers=options.workers, cache_size=options.cache_size, pin=pin,
+                       limits=limits)

@@ -4,72 +4,59 @@
 
     dataset.train: {type: webdataset, dataroot: "OUT/shard-{000000..000049}.tar"}   (or just OUT)
 
-Shards of other origin work as well, from wherever the webdataset package reads (``pipe:curl ...``, ``http://...``).
+Shards of other origin work as well. Those that are read by a program (``http://...``, ``pipe:curl ...``) need
+``--set dataset.train.allow_programs=true`` on the command line.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
+import tarfile
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
-import webdataset as wds
 from tqdm import tqdm
-from webdataset.shardlists import expand_urls
+from webdataset.gopen import gopen
 
+from data.shard_names import INDEX_NAME
 from utils.cli import run
 from utils.engine.randomness import derive_seed
-from utils.errors import MissingFileError, UserError
+from utils.errors import UserError
 from utils.files import atomic_write
 from utils.pictures.codecs import SUFFIXES, list_pictures, read_bytes
 from utils.pictures.structure import fault
 
 log = logging.getLogger(__name__)
 
-INDEX_NAME = "shards.json"
-_EXTENSIONS = {suffix[1:] for suffix in SUFFIXES}
+MEMBER_BYTES = 512_000_000
 
 
-def read_shard(url: str) -> Iterator[tuple[str, bytes]]:
-    """The pictures of a shard in their order: (shard/key.extension, bytes). Other members are left out."""
-    for sample in wds.tarfile_to_samples()([{"url": url}]):
-        for extension in sorted(_EXTENSIONS & sample.keys()):
-            yield f"{url}/{sample['__key__']}.{extension}", sample[extension]
+def read_shard(url: str, *, member_bytes: int = MEMBER_BYTES,
+               problems: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """The pictures of a shard in their order: (shard/key.extension, bytes). Other members are left out.
 
-
-def shard_urls(dataroot: str) -> list[str]:
-    """The shards that ``dataroot`` stands for: a folder, or names with ``{000..127}``.
-
-    Raises:
-        MissingFileError: a local shard is not there.
-        UserError: there is none.
+    Args:
+        url: a file, or what else ``gopen`` of webdataset opens (see :func:`data.shard_names.shard_urls`).
+        member_bytes: a larger picture is left out unread. (webdataset's own reader would load it whole.)
+        problems: gets the name and the reason of pictures that are left out.
     """
-    folder = Path(dataroot)
-    urls = [str(path) for path in sorted(folder.glob("*.tar"))] if folder.is_dir() else expand_urls(dataroot)
-    local = [url for url in urls if ":" not in url]
-    missing = [url for url in local if not Path(url).is_file()]
-    if missing:
-        raise MissingFileError(f"{len(missing)} of {len(urls)} shards are not there, the first is {missing[0]}; "
-                               "correct dataset.train.dataroot")
-    if not urls:
-        raise UserError(f"no .tar shard in {dataroot}; write some with `python -m data.shards FOLDER {dataroot}`")
-    return urls
-
-
-def counted(urls: list[str]) -> int | None:
-    """Photographs in the shards by the ``shards.json`` beside them; None where one is not counted."""
-    total = 0
-    for folder in {Path(url).parent for url in urls}:
-        index = folder / INDEX_NAME
-        counts = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-        names = [Path(url).name for url in urls if Path(url).parent == folder]
-        if not all(name in counts for name in names):
-            return None
-        total += sum(counts[name] for name in names)
-    return total
+    with gopen(url) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+        for member in archive:
+            archive.members = []  # else the archive remembers all of them
+            if not member.isreg() or Path(member.name).suffix.lower() not in SUFFIXES:
+                continue
+            name = f"{url}/{member.name}"
+            if member.size > member_bytes:
+                if problems is not None:
+                    problems[name] = (f"{name}: {member.size / 1e6:,.0f} MB are more than "
+                                      f"dataset.train.member_megabytes allows ({member_bytes / 1e6:g})")
+                continue
+            yield name, archive.extractfile(member).read()
 
 
 def write_shards(folder: Path, out: Path, *, size: int = 1000, seed: int = 1) -> dict[str, int]:
@@ -85,7 +72,7 @@ def write_shards(folder: Path, out: Path, *, size: int = 1000, seed: int = 1) ->
         Pictures in each shard, by its name.
 
     Raises:
-        UserError: nothing to pack, or ``out`` holds shards already.
+        UserError: nothing to pack, ``out`` holds shards already, or the disk is full.
     """
     if any(out.glob("*.tar")):
         raise UserError(f"{out} holds shards already; give an empty folder")
@@ -97,15 +84,13 @@ def write_shards(folder: Path, out: Path, *, size: int = 1000, seed: int = 1) ->
     number = 0
     for first in whole:
         name = f"shard-{len(counts):06}.tar"
-        with atomic_write(out / name) as temporary, temporary.open("wb") as stream:
-            writer = wds.TarWriter(stream, encoder=False, mtime=0.0)
-            entry: tuple[str, bytes] | None = first
+        with atomic_write(out / name) as file, tarfile.open(file, "w", format=tarfile.USTAR_FORMAT) as archive:
             counts[name] = 0
-            while entry is not None:
-                writer.write({"__key__": f"{number:08}", entry[0]: entry[1]})
+            for suffix, data in chain([first], islice(whole, size - 1)):
+                member = tarfile.TarInfo(f"{number:08}{suffix}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
                 number, counts[name] = number + 1, counts[name] + 1
-                entry = next(whole, None) if counts[name] < size else None
-            writer.close()
     if not counts:
         raise UserError(f"no readable picture in {folder}; nothing to pack")
     with atomic_write(out / INDEX_NAME) as temporary:
@@ -124,7 +109,7 @@ def _whole_pictures(files: Iterator[Path]) -> Iterator[tuple[str, bytes]]:
         if reason:
             log.warning("left out: %s: %s", file, reason)
         else:
-            yield file.suffix[1:].lower(), data
+            yield file.suffix.lower(), data
 
 
 def main(arguments: list[str]) -> None:

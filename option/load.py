@@ -27,6 +27,8 @@ from option.schema import Options
 __all__ = ["OptionError", "argument_parser", "dump_options", "load_options", "options_from_arguments",
            "options_from_command_line", "options_hash"]
 
+_COMMAND_LINE_ONLY = "dataset.train.allow_programs"
+
 
 def load_options(path: str | Path, overrides: Sequence[str] = (), device: str | None = None) -> Options:
     """Read an option file and check every key of it.
@@ -86,6 +88,9 @@ def _validate(tree: dict[str, Any], source: str, flags: dict[str, str]) -> Optio
         options = Options.model_validate(tree)
     except ValidationError as error:
         raise OptionError(problems(error, Options, source_of)) from None
+    if options.dataset.train and options.dataset.train.allow_programs and source_of(_COMMAND_LINE_ONLY) == source:
+        raise OptionError(f"{source}: {_COMMAND_LINE_ONLY}: may be set on the command line alone, as an option file "
+                          f"may be someone else's; if you trust the shards, --set {_COMMAND_LINE_ONLY}=true")
     options._source = source
     options._overridden = flags
     return options

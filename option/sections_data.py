@@ -40,6 +40,10 @@ class TrainDataOptions(Section):
                                                                         "or on the device")
     cache_size: Whole = Field(256, ge=32, description="photographs are kept with this short side (never enlarged)")
 
+    member_megabytes: Number = Field(512, gt=0, description="shards: larger members are skipped with a warning")
+    allow_programs: bool = Field(False, description="shards: read URLs that start a program (pipe:, http:, s3:, ...); "
+                                 "only on the command line, --set dataset.train.allow_programs=true")
+
     noise_dataroot: PathText | None = Field(None, description="stage 2: folder of photographs (published name)")
     noise_trainpairs: PathText | None = Field(None, description="stage 2: list of the drawn photographs")
     irvis_dataroot: PathText | None = Field(None, description="stage 2: folder that holds both picture folders of "

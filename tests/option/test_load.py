@@ -224,3 +224,13 @@ def test_at_and_require_name_the_place(write):
         with pytest.raises(OptionError) as error:
             options.require(key)
         assert str(error.value) == f"run.yaml: {key}: missing; this script needs it"
+
+
+def test_programs_are_allowed_on_the_command_line_alone(tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text("name: x\ndataset: {train: {dataroot: a, allow_programs: true}}\n")
+    for overrides in ([], ["dataset.train.samples=3"]):
+        with pytest.raises(OptionError, match=r"yaml: dataset\.train\.allow_programs: may be set on the command line"):
+            load_options(path, overrides)
+    assert load_options(path, ["dataset.train.allow_programs=true"]).dataset.train.allow_programs
+    assert not load_options(path, ["dataset.train.allow_programs=false"]).dataset.train.allow_programs
