@@ -133,10 +133,12 @@ def test_a_pair_that_cannot_be_written_is_passed_over(tmp_path, caplog):
 
 def test_a_full_disk_ends_the_run_with_one_line(tmp_path, monkeypatch):
     """The table of what is there is still written."""
-    def fill(path, pixels, write=results_module.write_picture):
+    write = results_module.write_picture
+
+    def fill(path, *arguments):
         if "full" in path.name:
             raise UserError("the disk is full: make room")
-        return write(path, pixels)
+        return write(path, *arguments)
 
     monkeypatch.setattr(results_module, "write_picture", fill)
     with pytest.raises(UserError, match="disk is full") as caught, ResultFolder(tmp_path, "run") as results:
