@@ -1,7 +1,6 @@
 """The encoder that both images share: ViT-Tiny/16 that hands out every layer (docs/METHOD.md, section 3)."""
 
 import torch
-from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from models.layers import sincos_position_table, vit_block
@@ -47,6 +46,8 @@ class Encoder(nn.Module):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
+        from timm.layers import PatchEmbed  # see vit_block
+
         self.embed_dim = embed_dim
         self.patch_embed = PatchEmbed(None, self.patch_size, 3, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))

@@ -3,12 +3,18 @@
 Shape letters: B batch, L tokens (class token included), N patches, D width, H heads, C channels a head.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from models.attention import attention
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import Block
 
 BASE_GRID = 14  # 224 / 16: the grid on which the published position table is defined
 
@@ -53,6 +59,9 @@ class SelfAttention(nn.Module):
 
 def vit_block(dim: int, num_heads: int, *, eps: float = 1e-5, drop_path: float = 0.0) -> Block:
     """Pre-norm ViT block: MLP ratio 4, qkv bias, exact GELU; the **B** of the method (docs/METHOD.md, section 3)."""
+    # Here, as timm takes seconds to load and the head has no transformer.
+    from timm.models.vision_transformer import Block
+
     return Block(
         dim,
         num_heads,
