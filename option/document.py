@@ -28,7 +28,8 @@ Every key of an option file. This page is generated: `python -m option.document`
 `option/schema.py` or `option/sections_*.py`.
 
 - `-opt FILE` (or `--opt FILE`) names the option file; `--set section.key=value` replaces one key and may be
-  repeated (the value is read as YAML: `--set train.lr_steps=[5,8]`); `--device` replaces `device`.
+  repeated. Text and paths are taken as they are (`--set "name=Run #2"`); other values are read as YAML
+  (`--set train.lr_steps=[5,8]`). `--device` replaces `device`.
 - A *path* may hold `~`, `$NAME` and `${NAME}` (`$$` is a dollar sign); a variable that is not set is an error.
   Relative paths start at the working directory.
 - An empty value means "not given" where the default is *not given*, and is an error elsewhere.

@@ -23,6 +23,7 @@ from option.errors import OptionError
 from option.messages import problems, shown
 from option.read import parse_yaml, read_yaml
 from option.schema import Options
+from option.words import keep_words, word_of
 
 __all__ = ["OptionError", "argument_parser", "dump_options", "load_options", "options_from_arguments",
            "options_from_command_line", "options_hash"]
@@ -35,29 +36,36 @@ def load_options(path: str | Path, overrides: Sequence[str] = (), device: str | 
 
     Args:
         path: YAML file.
-        overrides: ``a.b=value`` each, later ones win; the value is read as YAML.
+        overrides: ``a.b=value`` each, later ones win; text is taken as it is, other values are read as YAML.
         device: replaces the file's ``device``.
 
     Raises:
         OptionError: lists every mistake, one line each.
     """
-    tree = read_yaml(path)
+    tree, words = read_yaml(path)
     flags: dict[str, str] = {}
     for override in overrides:
-        key, value = _parse_override(override)
+        key, value, word = _parse_override(override)
         flags |= dict.fromkeys([*_put(tree, key, value), key], "--set")
+        _put(words, key, word)
+    keep_words(tree, words, Options)
     if device is not None:
         tree["device"] = device
         flags["device"] = "--device"
     return _validate(tree, str(path), flags)
 
 
-def _parse_override(override: str) -> tuple[str, Any]:
+def _parse_override(override: str) -> tuple[str, Any, Any]:
+    """The key, its value and the value as it is written."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key or not all(key.split(".")):
         raise OptionError(f"--set {override}: should look like key=value or section.key=value")
-    return key, parse_yaml(text, f"--set {override}")
+    word = word_of(key, text, Options)
+    if word is not None:
+        return key, word, word
+    source = f"--set {override}"
+    return key, parse_yaml(text, source), parse_yaml(text, source, words=True)
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> list[str]:

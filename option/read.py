@@ -39,18 +39,30 @@ class _Loader(yaml.SafeLoader):
         return {str(key): value for key, value in super().construct_mapping(node, deep=True).items()}
 
 
+class _WordLoader(_Loader):
+    """Leaves every scalar but null as it is written."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
+
+
 for _tag, (_pattern, _first) in _CORE.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
+    for _loader in (_Loader, _WordLoader) if _tag.endswith(("null", "merge")) else (_Loader,):
+        _loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
 
 
-def parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str, *, words: bool = False) -> Any:
     """Parse one YAML document.
+
+    Args:
+        text: the document.
+        source: names it in messages.
+        words: numbers and switches stay the text that they are written as.
 
     Raises:
         OptionError: not YAML, or a key is given twice; names ``source`` and the line.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_WordLoader if words else _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
@@ -59,8 +71,11 @@ def parse_yaml(text: str, source: str) -> Any:
         raise OptionError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read an option file.
+
+    Returns:
+        Its content, and the same with numbers and switches as they are written.
 
     Raises:
         OptionError: the file is missing or unreadable, is not YAML, or holds something else than keys.
@@ -74,7 +89,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise OptionError(f"{path}: cannot be read as an option file: {reason}") from None
     tree = parse_yaml(text, str(path))
     if tree is None:
-        return {}
+        return {}, {}
     if not isinstance(tree, dict):
         raise OptionError(f"{path}: should hold `key: value` lines, got {type(tree).__name__}")
-    return tree
+    return tree, parse_yaml(text, str(path), words=True)

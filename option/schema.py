@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -68,6 +69,10 @@ class SaveOptions(Section):
     report: bool = Field(False, description="HTML and Markdown report of the metrics, with pictures")
 
 
+# Systems take 255 bytes; the name gets endings such as _archived_241231-235959.
+_LONGEST_NAME = 200
+
+
 def _metric_names(value: Any) -> Any:
     if isinstance(value, str):
         if value in ("common", "all", "none"):
@@ -81,6 +86,9 @@ def _metric_names(value: Any) -> Any:
 def _run_name(name: str) -> str:
     if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00]", name):
         raise ValueError(f"should be the name of a folder, without slashes, got {name!r}")
+    size = len(os.fsencode(name))
+    if size > _LONGEST_NAME:
+        raise ValueError(f"should be the name of a folder, {_LONGEST_NAME} bytes or less, got {size}")
     return name
 
 

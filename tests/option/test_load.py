@@ -48,7 +48,8 @@ TEST = "name: x\ndataset:\n  test:\n    dataroot: d\n"
                                    "save_checkpoint_freq, save_checkpoint_minutes)"),
     ("{}", "name: missing; give it a value"),
     ("", "name: missing; give it a value"),
-    ("name: 2024\n", "name: should be text, got 2024"),
+    ("name: true\n", "name: should be text, got true"),
+    (f"name: {'é' * 101}\n", "name: should be the name of a folder, 200 bytes or less, got 202"),
     ("name: a/b\n", "name: should be the name of a folder, without slashes, got 'a/b'"),
     ("name: x\ndataset: {test: {}}\n", "dataset.test.dataroot: missing; give it a value"),
     ("name: x\ntrain: {lr: fast}\n", "train.lr: should be a number, got 'fast'"),
@@ -112,6 +113,25 @@ def test_set_reads_its_value_as_yaml(write):
     assert options.metrics == ("EN", "SD") and options.dataset.test.dataroot == "d"
     assert options.network_G.arguments() == {"deep": {"er": 1}} and options.name == "a=b"
     assert options.train.epoch == 8
+
+
+def test_text_is_taken_as_it_is(write):
+    """Folders called by a date, a number or with YAML's own signs, in the file and on the command line."""
+    path = write("name: 2024\nmodel: &m 1e4\ndataset:\n  test: {dataroot: 20240101, part_name: 001, ir_range: full}\n"
+                 "  train: {dataroot: 1_000, filter: 2.50, samples: 1_000}\npath: {results_root: *m}\n")
+    options = load_options(path)
+    test, train = options.dataset.test, options.dataset.train
+    assert (options.name, options.model, options.path.results_root) == ("2024", "1e4", "1e4")
+    assert (test.dataroot, test.part_name) == ("20240101", "001")
+    assert (train.dataroot, train.filter, train.samples) == ("1_000", "2.50", 1000)
+    options = load_options(path, [
+        "dataset.test.dataroot=/x/My Data #2", "name=20240101", "path.results_root=[a]: {b",
+        "dataset.train={dataroot: 1e5}", "path.resume_state=null", "path.pretrain_model_G='null'", "model=12"])
+    assert options.dataset.test.dataroot == "/x/My Data #2" and options.name == "20240101" and options.model == "12"
+    assert options.path.results_root == "[a]: {b" and options.dataset.train.dataroot == "1e5"
+    assert options.path.resume_state is None and options.path.pretrain_model_G == "null"
+    assert load_options(path, ["dataset.train.filter=*.jpg"]).dataset.train.filter == "*.jpg"
+    assert complaints(path, "name=") == ["--set: name: should be text, got nothing"]
 
 
 def test_mistakes_in_set_and_device_are_laid_to_them(write):
