@@ -19,9 +19,12 @@ from utils.cli import run
 from utils.files import atomic_write
 
 PHOTOGRAPHS = {"focus": ("coffee", "chelsea"), "exposure": ("astronaut", "rocket"), "contrast": ("coffee", "astronaut"),
-               "thermal": ("astronaut", "chelsea"), "sensor": ("rocket", "coffee"), "glare": ("chelsea", "rocket"),
+               "thermal": ("astronaut", "chelsea"), "targets": ("coffee", "chelsea"),
+               "defocus": ("chelsea", "coffee"), "bracket": ("astronaut", "rocket"),
+               "sensor": ("rocket", "coffee"), "glare": ("chelsea", "rocket"),
                "noise": ("astronaut",)}
-SEEDS = {"focus": 8, "exposure": 6, "contrast": 5, "thermal": 4, "sensor": 4, "glare": 4, "noise": 1}
+SEEDS = {"focus": 8, "exposure": 6, "contrast": 5, "thermal": 4, "targets": 6, "defocus": 3, "bracket": 4, "sensor": 4,
+         "glare": 4, "noise": 1}
 COLUMNS = ("x1", "x2", "target", "common", "unique1", "unique2")
 
 
