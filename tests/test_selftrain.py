@@ -21,6 +21,7 @@ from tests.utils import alike
 from tests.utils.toy import losses
 from utils.engine.checkpoints import CheckpointFolder
 from utils.errors import UserError
+from utils.locks import FolderLock
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS, BATCH = 26, 4
@@ -120,6 +121,32 @@ def test_a_new_start_moves_the_old_run_aside(option_file):
     folder = train(option_file, "train.max_steps=2")
     archived = list(folder.parent.glob("tiny_archived_*"))
     assert len(archived) == 1 and len(losses(archived[0])) == 1 and len(losses(folder)) == 2
+
+
+@pytest.mark.parametrize("mistake", [
+    "network_G.embed_dim=50", "train.loss=MAELoss", "dataset.train.dataroot=/nowhere", "dataset.train.image_size=40",
+    "dataset.val.dataroot=/nowhere", "path.pretrain_model_G=/nowhere/w.pth"])
+def test_a_mistaken_start_leaves_the_run_of_that_name_as_it_is(option_file, mistake):
+    folder = train(option_file, "train.max_steps=3")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises((UserError, OptionError, AssertionError, TypeError, AttributeError, RuntimeError)):
+        train(option_file, mistake)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) == ["tiny"]
+    train(option_file, "path.resume_state=latest", "train.max_steps=5")
+    assert [step for step, _ in losses(folder)] == [1, 2, 3, 4, 5]
+
+
+def test_a_second_start_of_a_run_that_is_going_is_refused(option_file):
+    folder = option_file.parent / "runs" / "tiny"
+    with FolderLock(folder):
+        for more in ([], ["path.resume_state=latest"]):
+            with pytest.raises(UserError, match=f"tiny is in use by process {os.getpid()} on "):
+                train(option_file, *more)
+    assert not folder.exists()
+    train(option_file, "train.max_steps=1")
+    with FolderLock(folder):  # a run that has ended holds no lock
+        pass
 
 
 def test_unreadable_photographs_are_skipped_and_named(option_file, photos, tmp_path):

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
-from utils.memory import keep_freed_memory
+from utils.memory import keep_freed_memory, memory_in_use
 
 SCRIPT = """
 import resource, sys
@@ -29,3 +31,11 @@ def faults(mode: str) -> int:
 @pytest.mark.skipif(not keep_freed_memory(), reason="the C library is not glibc")
 def test_memory_that_was_freed_is_used_again_without_page_faults():
     assert faults("keep") < 100 < faults("default")
+
+
+def test_memory_is_told_where_the_system_has_it_and_0_where_not(monkeypatch):
+    held = torch.ones(2**24)
+    assert held.nbytes < memory_in_use(torch.device("cpu")) < 2**40
+    monkeypatch.setattr("utils.memory.Path", lambda name: Path("/nowhere"))
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert memory_in_use(torch.device("cpu")) == 0

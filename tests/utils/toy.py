@@ -3,14 +3,17 @@
     python -m tests.utils.toy FOLDER '{"options": {...}, "resume": "latest", "fault": "kill", "at": 5}'
 """
 
+import functools
 import json
 import logging
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -39,10 +42,10 @@ class ToyLoader:
         self.epoch, self.position = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "position": self.position}
+        return {"epoch": self.epoch, "items": self.position * self.batch * self.world}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.epoch, self.position = state["epoch"], state["position"]
+        self.epoch, self.position = state["epoch"], state["items"] // (self.batch * self.world)
 
     def rows(self) -> list[list[int]]:
         order = torch.randperm(ITEMS, generator=torch.Generator().manual_seed(self.epoch)).tolist()
@@ -155,8 +158,22 @@ def _arm(task: ToyTask, fault: str, at: int) -> None:
         _kill_in_write(at)
 
 
+def _slow_at_first(seconds: float):
+    """A validation whose first call takes so long."""
+    waits = iter([seconds])
+
+    def validate(step: int, model: nn.Module) -> dict[str, float]:
+        time.sleep(next(waits, 0))
+        return {"score": 0.0}
+
+    return validate
+
+
 def main(arguments: list[str]) -> None:
     folder, wish = Path(arguments[0]), json.loads(arguments[1])
+    if "patience" in wish:  # seconds that a process waits for another in a collective call
+        patience = timedelta(seconds=wish["patience"])
+        dist.init_process_group = functools.partial(dist.init_process_group, timeout=patience)
     device = choose_device("cpu")
     with joined(device) as world:
         set_up_logging(folder, world)
@@ -166,7 +183,8 @@ def main(arguments: list[str]) -> None:
             _arm(task, wish.get("fault", ""), wish.get("at", 0))
         loader = ToyLoader(wish.get("batch", BATCH), world.rank, world.size, wish.get("workers", 0))
         resume = wish.get("resume") if first_start else "latest"
-        train_toy(folder, task=task, loader=loader, resume=resume, **wish.get("options", {}))
+        validate = _slow_at_first(wish["validation"]) if "validation" in wish else None
+        train_toy(folder, task=task, loader=loader, resume=resume, validate=validate, **wish.get("options", {}))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class Progress:
             steps: optimiser steps of a whole epoch from now on.
         """
         known = self.steps_per_epoch or (self.step - self.step_in_epoch) // max(self.epoch, 1) or steps
-        self.step_in_epoch = self.step_in_epoch * steps // known
+        self.step_in_epoch = round(self.step_in_epoch * steps / known)
         self.steps_per_epoch = steps
 
 

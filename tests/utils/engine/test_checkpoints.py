@@ -86,6 +86,15 @@ def test_mere_weights_are_no_checkpoint(tmp_path):
         read_checkpoint(tmp_path / "weights.pt")
 
 
+@pytest.mark.parametrize(("contents", "words"), [
+    ([1, 2], "holds a list"), ({**state(1), "state_dict": [1]}, "lacks state_dict"),
+    ({**state(1), "state_dict": {"w": "text"}}, "lacks tensors"), ({**state(1), "step": "1"}, "lacks step")])
+def test_contents_of_another_kind_are_no_checkpoint(tmp_path, contents, words):
+    torch.save(contents, tmp_path / "step-00000001.pt")
+    with pytest.raises(BrokenCheckpoint, match=words):
+        read_checkpoint(tmp_path / "step-00000001.pt")
+
+
 def test_code_in_a_file_is_not_run(tmp_path):
     class Trap:
         def __reduce__(self):

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from timm.optim import muon
 
 from tests.utils.toy import BATCH, ITEMS, ToyLoader, ToyTask, losses, toy_options, train_toy
 from utils.engine.batches import batch_size, map_tensors
@@ -44,6 +45,60 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch_and_of_a_log_line(tmp_path):
     assert [step for step, _ in parts] == [4, 8, 9, 12, 16, 20]
     # Step 9 ended the first part with a line of its own, so that the next mean lacks it.
     assert [line for line in parts if line[0] in (4, 8, 16, 20)] == [line for line in whole if line[0] != 12]
+
+
+@pytest.mark.parametrize("change", [{"loader": 16}, {"accumulate": 2}, {"loader": 4}])
+def test_a_run_goes_on_at_the_same_image_with_another_batch_size_or_accumulation(tmp_path, change):
+    change = dict(change)
+    train_toy(tmp_path, max_steps=6 + 4, schedule="cosine")  # 32 of the second epoch's 44 images are seen
+    batch = change.pop("loader", BATCH)
+    summary = train_toy(tmp_path, loader=ToyLoader(batch), resume="latest", schedule="cosine", **change)
+    size = batch * change.get("accumulate", 1)
+    rest, epoch = math.ceil(12 / size), math.ceil(ITEMS / size)
+    assert summary.steps == 10 + rest + 2 * epoch and summary.images == 4 * ITEMS
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    # The rate continues at the same place of the run, rounded to a step.
+    resumed = next(line for line in lines if line["step"] == 11)
+    place = 1 + round(epoch * 4 / 6) / epoch
+    assert resumed["lr"] == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * place / 4)))
+
+
+def test_max_steps_ends_the_schedule_with_another_batch_size_as_well(tmp_path, caplog):
+    train_toy(tmp_path, max_steps=9, schedule="cosine")
+    with caplog.at_level(logging.INFO):
+        train_toy(tmp_path, loader=ToyLoader(4), resume="latest", max_steps=20, schedule="cosine")
+    # Step 9 of 8 images is at 1.5 epochs of 6 steps, or 17 of 11; 11 more steps make 28.
+    assert "epoch 2, step 10 of 20" in caplog.text and "step 20 of 20" in caplog.text
+    last = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+    assert last["lr"] == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * 27 / 28)))
+
+
+def test_a_checkpoint_of_the_first_format_is_resumed_to_the_last_digit(tmp_path):
+    train_toy(tmp_path / "whole", ema=0.9)
+    train_toy(tmp_path / "parts", ema=0.9, max_steps=15)
+    path = CheckpointFolder(tmp_path / "parts" / "checkpoints").newest()
+    state = torch.load(path, weights_only=True)
+    del state["steps_per_epoch"]
+    state |= {"format": 1, "ema": {"steps": 15, "average": list(state["ema"].values())},
+              "rng": {"generators": {}, "python": (3, (1, 2), None)}}
+    torch.save(state, path)
+    train_toy(tmp_path / "parts", ema=0.9, resume="latest")
+    assert losses(tmp_path / "parts")[15:] == losses(tmp_path / "whole")[15:]
+    whole, parts = (CheckpointFolder(tmp_path / name / "checkpoints").load("latest")[0] for name in ("whole", "parts"))
+    torch.testing.assert_close(parts["ema"], whole["ema"], rtol=0, atol=0)
+
+
+def test_a_run_with_a_decay_at_its_end_is_prolonged_from_before_it(tmp_path):
+    def rates() -> dict[int, float]:
+        lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+        return {line["step"]: line["lr"] for line in lines}
+
+    wsd = {"schedule": "wsd", "decay_share": 0.25, "warmup_epochs": 0.5}
+    train_toy(tmp_path, **wsd)
+    assert [rates()[step] for step in (2, 4, 19, 22, 24)] == pytest.approx([1e-2 / 3, 1e-2, 1e-2, 5e-3, 1e-2 / 6])
+    before = next((tmp_path / "checkpoints").glob("*-epoch-0003.pt"))
+    train_toy(tmp_path, resume=str(before), **{**wsd, "epoch": 8})
+    assert [rates()[step] for step in (19, 24, 37, 43)] == pytest.approx([1e-2, 1e-2, 1e-2, 5e-3])
 
 
 def test_several_batches_make_the_step_of_the_bigger_batch(tmp_path):
@@ -146,6 +201,25 @@ def test_a_full_disk_at_the_end_is_an_error(tmp_path, monkeypatch):
         train_toy(tmp_path, epoch=1)
 
 
+def test_gradients_are_clipped_to_the_bound_and_the_line_tells_the_norm_before(tmp_path):
+    task = ToyTask()
+    train_toy(tmp_path, task=task, max_grad_norm=1e-3, max_steps=1)
+    applied = torch.cat([value.grad.flatten() for value in task.parameters()]).norm()
+    line = json.loads((tmp_path / "history.jsonl").read_text())
+    assert float(applied) == pytest.approx(1e-3, rel=1e-3) and line["grad_norm"] > 0.1
+
+
+def test_the_average_forgets_the_start_early_and_then_keeps_its_decay(tmp_path):
+    task, weights = ToyTask(), []
+    task.before = lambda call: weights.append(task.model[0].weight.detach().clone())
+    train_toy(tmp_path, task=task, ema=0.5, max_steps=12)
+    average = weights[0]
+    for step, weight in enumerate([*weights[1:], task.model[0].weight.detach()], 1):
+        average = average.lerp(weight, 1 - min(0.5, (step - 1) / (step + 8)))
+    state = CheckpointFolder(tmp_path / "checkpoints").load("latest")[0]
+    torch.testing.assert_close(state["ema"]["0.weight"], average)
+
+
 def test_validation_sees_the_averaged_weights_and_training_does_not(tmp_path):
     task, seen = ToyTask(), []
 
@@ -170,6 +244,56 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     task.model.append(torch.nn.Linear(8, 8))
     with pytest.raises(UserError, match=r"of another network: missing 4.weight, 4.bias, unknown none"):
         train_toy(tmp_path, task=task, resume="latest")
+
+
+def test_a_checkpoint_of_other_shapes_is_refused_in_one_line(tmp_path):
+    train_toy(tmp_path, epoch=1)
+    task = ToyTask()
+    task.model[3] = torch.nn.Linear(16, 9)
+    with pytest.raises(UserError, match=r"another network: 3.weight of shape \(8, 16\) instead of \(9, 16\), 3.bias"):
+        train_toy(tmp_path, task=task, resume="latest")
+
+
+@pytest.mark.parametrize(("first", "then"), [("muon", "adam"), ("adamw", "muon")])
+def test_a_run_cannot_change_between_muon_and_adam(tmp_path, first, then):
+    train_toy(tmp_path, epoch=1, optimizer=first)
+    with pytest.raises(UserError, match=f"was trained by {first}, whose state {then} cannot use; resume with "
+                                        f"train.optimizer={first}, or start from its weights"):
+        train_toy(tmp_path, resume="latest", optimizer=then)
+
+
+@pytest.mark.parametrize("optimizers", [[], [{}], ["text"], [{"state": {}, "param_groups": []}]])
+def test_an_optimiser_state_that_is_none_is_refused_in_one_line(tmp_path, optimizers):
+    train_toy(tmp_path, epoch=1)
+    path = CheckpointFolder(tmp_path / "checkpoints").newest()
+    torch.save({**torch.load(path, weights_only=True), "optimizers": optimizers}, path)
+    with pytest.raises(UserError, match="its optimiser state cannot be used here"):
+        train_toy(tmp_path, resume="latest")
+
+
+def test_latest_names_the_checkpoint_of_a_run_that_was_moved_aside(tmp_path):
+    train_toy(tmp_path / "run", max_steps=1)
+    (tmp_path / "run").rename(tmp_path / "run_archived_250101-000000")
+    with pytest.raises(UserError, match=r"no checkpoint in .*run_archived_250101-000000/checkpoints/step-00000001.pt"):
+        train_toy(tmp_path / "run", resume="latest")
+    assert train_toy(tmp_path / "other", max_steps=1, resume="latest").steps == 1
+
+
+class Rolling(ToyLoader):
+    """Continues where it is when an epoch begins, as the pairs of stage 2 do."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch, self.position = epoch, self.position % len(self)
+
+
+def test_a_rehearsal_changes_nothing(tmp_path):
+    train_toy(tmp_path / "plain", epoch=1, loader=Rolling())
+    trainer = Trainer(ToyTask(), Rolling(), options=toy_options(epoch=1), run_dir=tmp_path / "run",
+                      device=torch.device("cpu"))
+    trainer.rehearse()
+    assert not (tmp_path / "run").exists()
+    trainer.fit()
+    assert losses(tmp_path / "run") == losses(tmp_path / "plain")
 
 
 def test_changed_options_are_told_and_obeyed(tmp_path, caplog):
@@ -230,12 +354,30 @@ def test_an_empty_loader_is_a_users_mistake(tmp_path):
     ({"lr_steps": [2, 4]}, 1.99, 1.0), ({"lr_steps": [2, 4]}, 2.0, 0.5), ({"lr_steps": [2, 4]}, 4.5, 0.25),
     ({"lr_steps": [2], "warmup_epochs": 1}, 0.25, 0.25),
     ({"schedule": "cosine", "warmup_epochs": 2}, 1.0, 0.5), ({"schedule": "cosine", "warmup_epochs": 2}, 2.0, 1.0),
-    ({"schedule": "cosine", "warmup_epochs": 2}, 6.0, 0.5), ({"schedule": "cosine"}, 10.0, 0.0)])
+    ({"schedule": "cosine", "warmup_epochs": 2}, 6.0, 0.5), ({"schedule": "cosine"}, 10.0, 0.0),
+    ({"schedule": "wsd", "warmup_epochs": 2}, 1.0, 0.5), ({"schedule": "wsd"}, 8.5, 1.0),
+    ({"schedule": "wsd"}, 9.25, 0.5), ({"schedule": "wsd"}, 10.0, 0.0), ({"schedule": "wsd"}, 11.0, 0.0)])
 def test_the_learning_rate_follows_the_schedule(train, progress, factor):
     options = toy_options(**{**train, "epoch": 10}).train
     optimizer = build_optimizer(ToyTask().trainable(), options, 0.1)
     assert Schedule(optimizer, options, 0.1, 10).set(progress) == pytest.approx(0.1 * factor)
     assert all(group["lr"] == pytest.approx(0.1 * factor) for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(("native", "error"), [(False, 1e-5), (True, None)])
+def test_muon_iterates_in_float32_where_bf16_is_not_native(monkeypatch, native, error):
+    monkeypatch.setattr("utils.engine.optimisation.device_gains", lambda device: native)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(48, 32, generator=generator))
+    before, weight.grad = weight.detach().clone(), torch.randn(48, 32, generator=generator)
+    # Newton-Schulz in float64 on the momentum of a first step: .05 of the gradient, with Nesterov's look ahead.
+    update = (0.05 * weight.grad).double().mul(0.95).add(0.05 * weight.grad.double())
+    exact = muon.zeropower_via_newtonschulz(update, 5, muon._COEFFICIENTS["quintic"], dtype=torch.float64)
+    build_optimizer([weight], toy_options(optimizer="muon").train, 0.1).step()
+    applied = (before - weight.detach()).double() / (0.1 * 0.2 * 48 ** 0.5)
+    far = float((applied - exact).abs().max())
+    assert far < error if error else 1e-4 < far < 2e-2
+    assert muon.zeropower_via_newtonschulz.__name__ == "zeropower_via_newtonschulz"
 
 
 def test_the_guard_remembers_the_first_bad_step_only():
