@@ -135,3 +135,12 @@ def test_channels_are_averaged_and_a_grey_source_serves_each():
 def test_grey_fused_image_turns_the_sources_grey():
     sources = np.dstack([A, B, F]), np.dstack([B, B, A])
     assert compute("common", *sources, F, colour="channels") == compute("common", *sources, F, colour="grey")
+
+
+def test_colour_is_scored_by_the_toolboxes_grey():
+    """Pure red, green and blue are the levels 76, 150 and 29 (BT.601); BT.709 or one channel would give others."""
+    kinds = np.random.default_rng(0).integers(0, 3, (3, 40, 50))
+    colours, levels = np.eye(3, dtype=np.uint8)[kinds] * 255, np.uint8([76, 150, 29])[kinds]
+    names = ["EN", "SD", "MI", "CC"]
+    assert compute(names, *colours) == compute(names, *levels)
+    assert compute(["SD"], *colours)["SD"] == pytest.approx(levels[2].std(), rel=1e-3)

@@ -1,6 +1,7 @@
 """What a picture carries beside its pixels: the turn, the EXIF record and the colour profile (ICC)."""
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from PIL import Image
 
 from utils.pictures.notes import note_once
 from utils.pictures.structure import PNG, is_jpeg, is_png, is_webp, jpeg_segments, png_chunks, webp_chunks
+
+# A broken record turns nothing, and PIL's line about it does not name the file.
+warnings.filterwarnings("ignore", message="Corrupt EXIF data")
 
 _ORIENTATION = 0x0112
 _APP1, _APP2 = 0xE1, 0xE2

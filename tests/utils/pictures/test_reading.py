@@ -2,21 +2,24 @@
 
 import io
 import logging
+import struct
+import subprocess
+import sys
+import zlib
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from utils.errors import MissingFileError, UserError
 from utils.pictures import notes
-from utils.pictures.colour import luma
-from utils.pictures.depth import from_unit, stretch
+from utils.pictures.codecs import list_pictures
+from utils.pictures.depth import from_unit
 from utils.pictures.picture import Picture, to_unit
-from utils.pictures.reading import read_picture
+from utils.pictures.reading import read_grey_or_rgb, read_picture, read_rgb8
+from utils.pictures.structure import stored_size
 from utils.pictures.writing import write_picture
-from utils.pictures.ycbcr import rgb_to_ycbcr, ycbcr_to_rgb
 
 
 def noise(*shape, dtype=np.uint8, seed=0):
@@ -72,25 +75,6 @@ def test_alpha_is_dropped_with_one_note(tmp_path, caplog, monkeypatch, mode, cha
     assert np.array_equal(first.pixels, np.asarray(picture)[..., :channels])
     assert np.array_equal(first.pixels, second.pixels)
     assert [r.message.startswith("alpha channel dropped") for r in caplog.records] == [True]
-
-
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_exif_turn_of_a_jpeg_is_applied(tmp_path, turn):
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    picture = Image.fromarray(smooth(40, 90))
-    picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
-    ours = read_picture(tmp_path / "a.jpg").pixels
-    assert ours.shape == expected.shape
-    assert np.abs(ours.astype(int) - expected).mean() < 1
-
-
-@pytest.mark.parametrize("kind", ["I", "F"])
-def test_32_bit_files_are_refused_by_name(tmp_path, kind):
-    Image.fromarray(smooth()).convert("L").convert(kind).save(tmp_path / "deep.tif")
-    with pytest.raises(UserError, match=r"deep\.tif: values of type .*32, .* set range to minmax or percentile"):
-        read_picture(tmp_path / "deep.tif")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
@@ -189,31 +173,6 @@ def test_from_unit_rounds_half_up_clips_and_refuses_nonsense():
         from_unit(array, 12)
 
 
-def test_ycbcr_is_an_exact_inverse():
-    rgb = torch.rand(2, 3, 50, 51, generator=torch.Generator().manual_seed(0))
-    ycbcr = rgb_to_ycbcr(rgb)
-    assert ycbcr.min() >= 0 and ycbcr.max() <= 1
-    assert torch.equal(ycbcr[:, :1], luma(rgb))
-    assert (ycbcr_to_rgb(ycbcr) - rgb).abs().max() < 1e-6
-    double = rgb.double()
-    assert (ycbcr_to_rgb(rgb_to_ycbcr(double)) - double).abs().max() < 1e-14
-
-
-@pytest.mark.parametrize("dtype, bits", [(np.uint8, 8), (np.uint16, 16)])
-def test_colour_conversion_keeps_stored_values(dtype, bits):
-    pixels = noise(64, 65, 3, dtype=dtype)
-    unit = torch.from_numpy(to_unit(Picture(pixels)))
-    assert np.array_equal(from_unit(ycbcr_to_rgb(rgb_to_ycbcr(unit)).numpy(), bits), pixels)
-
-
-def test_colour_anchors_agree_with_bt601():
-    colours = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]]).reshape(4, 3, 1, 1)
-    expected = torch.tensor([[1, .5, .5], [0, .5, .5], [.299, .331264, 1], [.114, 1, .418688]])
-    assert torch.allclose(rgb_to_ycbcr(colours).reshape(4, 3), expected, atol=1e-5)
-    with pytest.raises(ValueError, match="three channels"):
-        luma(torch.zeros(1, 4, 4))
-
-
 @pytest.mark.parametrize("dtype, top", [(np.uint8, 255), (np.uint16, 65535)])
 def test_infrared_range_maps_to_the_full_range(tmp_path, dtype, top):
     pixels = (noise(50, 50, 1) // 4 + 60).astype(dtype)
@@ -229,16 +188,100 @@ def test_infrared_range_maps_to_the_full_range(tmp_path, dtype, top):
     assert (np.diff(by_share.ravel()[order].astype(int)) >= 0).all()
 
 
-def test_stretching_leaves_a_flat_picture_alone_and_names_unknown_ranges():
-    flat = np.full((4, 4, 1), 9, np.uint16)
-    assert np.array_equal(stretch(flat, "minmax"), flat)
-    with pytest.raises(ValueError, match="full, minmax or percentile"):
-        stretch(flat, "auto")
-
-
 def test_write_refuses_what_a_format_cannot_hold(tmp_path):
     with pytest.raises(UserError, match=r"not \.gif"):
         write_picture(tmp_path / "a.gif", noise(4, 4, 3))
     with pytest.raises(ValueError, match="uint8 or uint16"):
         write_picture(tmp_path / "a.png", np.zeros((4, 4, 3), np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+def pnm(kind, highest, values):
+    height, width = values.shape[:2]
+    head = f"{kind}\n# a remark\n{width} {height}\n{highest}\n".encode()
+    if kind in ("P2", "P3"):
+        return head + " ".join(map(str, values.ravel())).encode()
+    return head + values.astype(">u2" if highest > 255 else "u1").tobytes()
+
+
+@pytest.mark.parametrize("kind, channels", [("P2", 1), ("P5", 1), ("P3", 3), ("P6", 3)])
+@pytest.mark.parametrize("highest", [100, 255, 4095, 65535])
+def test_pgm_and_ppm_span_the_range_that_they_state(tmp_path, kind, channels, highest):
+    values = np.random.default_rng(0).integers(0, highest + 1, (5, 7, channels))
+    path = tmp_path / "a.ppm"
+    path.write_bytes(pnm(kind, highest, values))
+    pixels = read_picture(path).pixels
+    top = 255 if highest < 256 else 65535
+    assert pixels.dtype.itemsize == (1 if top == 255 else 2)
+    assert np.array_equal(pixels, np.floor(values / highest * top + 0.5))
+    assert list_pictures(tmp_path) == [path]
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"a\.ppm: (truncated|damaged)"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp"])
+def test_three_equal_channels_are_grey(tmp_path, name):
+    grey = smooth()[..., :1]
+    assert read_picture(write_picture(tmp_path / name, np.dstack([grey] * 3))).is_grey
+    other = np.dstack([grey] * 3)
+    other[-1, -1, 2] ^= 1
+    write_picture(tmp_path / "b.png", other)
+    assert np.array_equal(read_picture(tmp_path / "b.png").pixels, other)  # the last value alone makes it colour
+
+
+def test_scores_know_grey_in_three_channels_as_grey(tmp_path):
+    grey = smooth()[..., 0]
+    write_picture(tmp_path / "a.png", np.dstack([grey] * 3).astype(np.uint16) * 257)
+    assert np.array_equal(read_grey_or_rgb(tmp_path / "a.png"), grey)
+
+
+def huge_png(side):
+    """A grey PNG of ``side`` x ``side`` zeros in about a thousandth of its bytes."""
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = zlib.compressobj()
+    packed = b"".join(rows.compress(bytes(side + 1)) for _ in range(side)) + rows.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)) \
+        + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("read", [
+    lambda path: read_picture(path), lambda path: read_rgb8(path.read_bytes(), path),
+    lambda path: read_grey_or_rgb(path)], ids=["picture", "photograph", "metrics"])
+def test_a_picture_of_too_many_pixels_is_refused_before_it_takes_memory(tmp_path, monkeypatch, read):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    (tmp_path / "a.png").write_bytes(huge_png(16_000))
+    with pytest.raises(UserError, match=r"a\.png: 16000 x 16000 pixels are more than max_megapixels allows \(250\)"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("a.png", {}), ("a.jpg", {}), ("a.bmp", {}), ("a.webp", {}), ("l.webp", {"lossless": True}),
+    ("a.tif", {}), ("a.ppm", {})])
+def test_the_limit_holds_for_every_format_and_can_be_moved(tmp_path, name, settings):
+    Image.fromarray(smooth(60, 90)).save(tmp_path / name, **settings)
+    assert read_picture(tmp_path / name, max_pixels=5400).size == (90, 60)
+    with pytest.raises(UserError, match=r"90 x 60 pixels are more than max_megapixels allows \(0\.005399\)"):
+        read_picture(tmp_path / name, max_pixels=5399)
+
+
+def test_a_webp_with_alpha_states_its_size_elsewhere(tmp_path):
+    Image.fromarray(smooth(60, 90)).convert("RGBA").save(tmp_path / "a.webp", exif=Image.Exif())
+    assert stored_size((tmp_path / "a.webp").read_bytes()) == (90, 60)
+
+
+def test_a_large_jpeg_is_decoded_small_for_training(tmp_path):
+    path = write_picture(tmp_path / "a.jpg", smooth(400, 600))
+    assert read_rgb8(path.read_bytes(), path, at_least=100).shape == (100, 150, 3)
+    assert read_rgb8(path.read_bytes(), path, at_least=101).shape == (200, 300, 3)
+    grey = write_picture(tmp_path / "g.png", smooth(40, 60)[..., 0].astype(np.uint16) * 257)
+    assert np.array_equal(read_rgb8(grey.read_bytes(), grey), np.dstack([smooth(40, 60)[..., 0]] * 3))
+
+
+def test_opencv_4_9_to_4_12_can_be_imported():
+    """They have ``cv2.setLogLevel`` and no ``cv2.utils.logging``; later ones the other way round."""
+    code = ("import types, cv2; cv2.utils = types.ModuleType('cv2.utils'); cv2.setLogLevel = lambda level: level; "
+            "import utils.pictures.reading")
+    subprocess.run([sys.executable, "-c", code], check=True)
