@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         set_up_logging(world=world)
         log_notes(options)
         found = find_pairs(data, options.name)
-        with Scorer(options.metrics, workers=int(options.metrics != "none")) as scorer, \
+        with Scorer(options.metrics, workers=int(options.metrics != "none"), rule=rule) as scorer, \
                 open_results(options, found, world) as results:
             def keep(pair, fusion) -> None:
                 first, second = pair.first.pixels, pair.second.pixels
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
                 results.close()
                 scores = scorer.collect(without=results.failed)
                 provenance = provenance_of(options, weights=fuser.checksum, device=str(fuser.device))
-                print(record_scores(scores, found.pairs, results.folder, provenance,
+                print(record_scores(scores, found, results.folder, provenance,
                                     report=options.save.report), end="")
         outcome.conclude(results.failed, results.folder, total=len(found.pairs))
 

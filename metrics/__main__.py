@@ -24,8 +24,10 @@ from metrics.folders import find_results, find_scenes, find_sources, name_method
 from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison
 from metrics.report import ARROWS, decimals, definitions, write_report
+from metrics.scores import told
 from utils import cli
 from utils.errors import UserError
+from utils.pictures.reading import ReadingRule
 from utils.version import VERSION, commit
 
 
@@ -45,12 +47,17 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--b", type=Path, metavar="DIR", help="second sources, same file names")
     line.add_argument("--pairs", type=Path, metavar="DIR", help="instead: one folder a scene, flat files "
                       "<scene>_<word>, two folders of sides, or a run folder of test.py with its inputs")
-    line.add_argument("--layout", choices=["IVF", "MEF", "MFF"], help="for --pairs: which two pictures of a scene "
-                      "(docs/DATA.md); default: scenes of two, by name")
+    line.add_argument("--layout", choices=["IVF", "MEF", "MFF"], help="which two pictures of a scene, as "
+                      "dataset.test.datashell says (docs/DATA.md); default: scenes of two, by name")
     line.add_argument("--truth", type=Path, metavar="DIR", help="ground truths under the pairs' names, for "
                       "PSNR_truth and SSIM_truth; default: those that lie in the scenes")
-    line.add_argument("--ir-range", choices=["full", "minmax", "percentile"], default="full", help="how the first "
-                      "sources' values were mapped for fusing (dataset.test.ir_range); default: full")
+    ranges = ["full", "minmax", "percentile"]
+    line.add_argument("--range", choices=ranges, default="full", help="how the sources' values were mapped for fusing "
+                      "(dataset.test.range; needs --layout); default: full")
+    line.add_argument("--ir-range", choices=ranges, help="the same for the first sources alone, which are infrared "
+                      "(dataset.test.ir_range); default: as --range")
+    line.add_argument("--range-joint", choices=["yes", "no"], help="one map for both sources (dataset.test."
+                      "range_joint); default: for exposures and focus series")
     line.add_argument("--fused", nargs="+", metavar="[NAME=]DIR", help="one folder of results for each method")
     line.add_argument("--names", nargs="+", default=["common"], metavar="METRIC",
                       help="metrics, common (the ten that papers report most) or all; default: common")
@@ -76,7 +83,8 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(metric_table() + "\n")
         return 0
     _check(options)
-    sources = find_scenes(options.pairs, options.layout) if options.pairs else find_sources(options.a, options.b)
+    layout = options.layout or ("IVF" if options.ir_range else None)
+    sources = find_scenes(options.pairs, layout) if options.pairs else find_sources(options.a, options.b, layout)
     if options.truth:
         sources = with_truths(sources, options.truth)
     methods = name_methods(options.fused)
@@ -84,7 +92,7 @@ def main(arguments: list[str]) -> int:
     stems = [pair.stem for pair in sources.pairs]
     total = sum(len(find_results(method, stems).pictures) for method in methods)
     with tqdm(total=total, unit="picture", desc="scoring", disable=None, leave=False) as bar:
-        comparison = score_folders(sources, methods, names, colour=options.colour, ir_range=options.ir_range,
+        comparison = score_folders(sources, methods, names, colour=options.colour, rule=_rule(options),
                                    workers=options.workers, shared_only=options.shared,
                                    progress=lambda: bar.update() and None)
     for line in comparison.problems():
@@ -129,8 +137,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("no sources; command line; give --a DIR and --b DIR, or --pairs DIR")
     if not options.fused:
         raise UserError("no results to score; command line; give --fused DIR [DIR ...]")
-    if options.layout and not options.pairs:
-        raise UserError("--layout chooses pictures of a scene; command line; it needs --pairs")
+    if options.range != "full" and not options.layout:
+        raise UserError("--range maps exposures together and infrared apart; command line; say which by --layout")
+    if options.ir_range and options.layout in ("MEF", "MFF"):
+        raise UserError(f"--ir-range is for infrared; command line; use --range with --layout {options.layout}")
     if options.out and options.out.exists() and not options.out.is_dir():
         raise UserError(f"not a folder; {options.out}; give --out a folder")
     if options.html and not options.out:
@@ -141,10 +151,15 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("no metric chosen; --names; give common, all or names from python -m metrics --list")
 
 
+def _rule(options: argparse.Namespace) -> ReadingRule:
+    joint = {None: None, "yes": True, "no": False}[options.range_joint]
+    return ReadingRule(options.range, options.ir_range, joint)
+
+
 def _write(comparison: Comparison, options: argparse.Namespace, names: Sequence[str]) -> list[Path]:
     """Everything that goes to ``--out``."""
     sources = str(options.pairs) if options.pairs else f"{options.a}, {options.b}"
-    provenance = {"version": f"{VERSION} ({commit()})", "colour": options.colour, "ir_range": options.ir_range,
+    provenance = {"version": f"{VERSION} ({commit()})", "colour": options.colour, **told(_rule(options)),
                   "sources": sources, **({"layout": options.layout} if options.layout else {}),
                   **({"truth": str(options.truth)} if options.truth else {}),
                   **({"pairs": "those that every method has"} if options.shared else {}),

@@ -17,24 +17,26 @@ import cv2
 import numpy as np
 
 from metrics import METRICS, compute, expand
-from metrics.folders import Method, find_results
+from metrics.folders import Method, find_results, read_sources
 from metrics.ranking import Comparison
 from metrics.scores import Scores
 from utils.errors import UserError
-from utils.pictures.depth import ValueRange, to_8_bit
+from utils.pictures.depth import to_8_bit
+from utils.pictures.layouts import PairPaths, Task
 from utils.pictures.pairs import PairList
-from utils.pictures.reading import read_grey_or_rgb
+from utils.pictures.reading import AS_STORED, ReadingRule, read_grey_or_rgb
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """A file whose values are mapped as they were for fusing, see :func:`utils.pictures.depth.stretch`."""
+class SourceFiles:
+    """Two sources that the worker reads as they were read for fusing; one map of values may hold for both."""
 
-    path: Path
-    value_range: ValueRange = "full"
+    pair: PairPaths
+    rule: ReadingRule
+    layout: Task | None
 
 
-Picture = np.ndarray | str | Path | SourceFile
+Picture = np.ndarray | str | Path
 Progress = Callable[[], None]
 
 # A worker is one thread of arithmetic: more would fight with the fusing for the same cores.
@@ -65,7 +67,7 @@ class Pool:
                 for _ in range(workers):
                     self._executor.submit(_no_work)
 
-    def submit(self, names: Sequence[str], colour: str, triple: Sequence[Picture | None]) -> Future:
+    def submit(self, names: Sequence[str], colour: str, triple: Sequence[Picture | SourceFiles | None]) -> Future:
         """Queue one triple; the future's result is what ``_score`` gives."""
         if self._executor is None:
             done: Future = Future()
@@ -105,7 +107,7 @@ class Scorer:
         workers: processes of its own pool; 0 scores inside ``submit``. One is enough to keep up with fusing.
         colour: ``grey`` or ``channels``.
         pool: workers to share with other scorers; ``workers`` is then not used.
-        ir_range: how the first source's values were or are mapped, for the record; arrays come mapped already.
+        rule: how the sources' values were mapped, for the record; arrays come mapped already.
         truths: whether pairs have ground truths.
 
     Raises:
@@ -113,26 +115,27 @@ class Scorer:
     """
 
     def __init__(self, names: str | Sequence[str], workers: int = 1, colour: str = "grey",
-                 pool: Pool | None = None, *, ir_range: ValueRange = "full", truths: bool = False) -> None:
+                 pool: Pool | None = None, *, rule: ReadingRule = AS_STORED, truths: bool = False) -> None:
         self.names = tuple(expand(names))
         compared = [name for name in self.names if "t" in METRICS[name].inputs]
         if compared and not truths:
             raise UserError(f"{', '.join(compared)} need a ground truth; scoring pairs; python -m metrics --truth DIR "
                             "scores results against one")
-        self.colour, self.ir_range = colour, ir_range
+        self.colour, self.rule = colour, rule
         self._pool = pool if pool is not None else Pool(workers)
         self._owns_pool = pool is None
         self._futures: dict[str, Future] = {}
         self._seconds: dict[str, float] = {}
 
-    def submit(self, stem: str, a: Picture, b: Picture, f: Picture, seconds: float | None = None,
+    def submit(self, stem: str, a: Picture | SourceFiles, b: Picture | None, f: Picture, seconds: float | None = None,
                truth: Picture | None = None) -> None:
         """Queue one pair.
 
         Args:
             stem: the pair's name.
             a, b, f: the sources and the fused picture, (H, W), (H, W, 1) or (H, W, 3) RGB, uint8, or uint16 which is
-                rounded to 8 bits; or the files of them, which the worker reads.
+                rounded to 8 bits; or the files of them, which the worker reads. ``SourceFiles`` as ``a`` are both
+                sources, and ``b`` is None.
             seconds: what fusing took, for the record.
             truth: ground truth; without one, metrics that compare with it are NaN.
 
@@ -171,7 +174,7 @@ class Scorer:
                 progress()
         self.close()
         seconds = {stem: value for stem, value in self._seconds.items() if stem in values}
-        return Scores(self.names, values, seconds, sizes, tuple(problems), self.colour, self.ir_range)
+        return Scores(self.names, values, seconds, sizes, tuple(problems), self.colour, self.rule)
 
     def close(self) -> None:
         if self._owns_pool:
@@ -185,7 +188,7 @@ class Scorer:
 
 
 def score_folders(sources: PairList, methods: Sequence[Method], names: str | Sequence[str], *, colour: str = "grey",
-                  ir_range: ValueRange = "full", workers: int = 1, shared_only: bool = False,
+                  rule: ReadingRule = AS_STORED, workers: int = 1, shared_only: bool = False,
                   progress: Progress | None = None) -> Comparison:
     """Score result folders against a set of pairs.
 
@@ -194,7 +197,7 @@ def score_folders(sources: PairList, methods: Sequence[Method], names: str | Seq
         methods: from ``name_methods``.
         names: metrics, as ``metrics.expand`` takes them.
         colour: ``grey`` or ``channels``.
-        ir_range: how the first sources' values were mapped for fusing.
+        rule: how the sources' values were mapped for fusing.
         workers: processes.
         shared_only: score only the pairs for which every method has a picture.
         progress: called after each pair of each method.
@@ -215,13 +218,13 @@ def score_folders(sources: PairList, methods: Sequence[Method], names: str | Seq
                         f"e.g. {stems[0]}.png or {stems[0]}_recover.png")
     with Pool(workers) as pool:
         truths = any(pair.truth for pair in sources.pairs)
-        scorers = {method.name: Scorer(names, colour=colour, pool=pool, ir_range=ir_range, truths=truths)
+        scorers = {method.name: Scorer(names, colour=colour, pool=pool, rule=rule, truths=truths)
                    for method in found}
         for pair in sources.pairs:
             for method in found:
                 if pair.stem in method.pictures:
-                    triple = (SourceFile(pair.first, ir_range), pair.second, method.pictures[pair.stem])
-                    scorers[method.name].submit(pair.stem, *triple, truth=pair.truth)
+                    files = SourceFiles(pair, rule, sources.task)
+                    scorers[method.name].submit(pair.stem, files, None, method.pictures[pair.stem], truth=pair.truth)
         scores = {name: scorer.collect(progress) for name, scorer in scorers.items()}
     return Comparison(sources, tuple(found), tuple(names), scores)
 
@@ -239,12 +242,12 @@ def comparison_of(scores: Mapping[str, Scores], sources: PairList, folders: Mapp
     return Comparison(sources, methods, next(iter(scores.values())).names, dict(scores))
 
 
-def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Picture, truth: Picture | None = None,
-           ) -> tuple[dict[str, float], tuple[int, int], list[str]]:
+def _score(names: tuple[str, ...], colour: str, a: Picture | SourceFiles, b: Picture | None, f: Picture,
+           truth: Picture | None = None) -> tuple[dict[str, float], tuple[int, int], list[str]]:
     """Worker's job: (values, (width, height), problems); no values if the triple cannot be scored at all."""
     try:
-        a, b, f = (_read(picture) for picture in (a, b, f))
-        truth = None if truth is None else _read(truth)
+        a, b = read_sources(a.pair, a.rule, a.layout) if isinstance(a, SourceFiles) else (_read(a), _read(b))
+        f, truth = _read(f), None if truth is None else _read(truth)
     except UserError as error:
         return {}, (0, 0), [str(error)]
     size = (f.shape[1], f.shape[0])
@@ -261,8 +264,6 @@ def _score(names: tuple[str, ...], colour: str, a: Picture, b: Picture, f: Pictu
 
 def _read(picture: Picture) -> np.ndarray:
     """(H, W) or (H, W, 1 or 3) uint8."""
-    if isinstance(picture, SourceFile):
-        return read_grey_or_rgb(picture.path, value_range=picture.value_range)
     return read_grey_or_rgb(Path(picture)) if isinstance(picture, (str, Path)) else to_8_bit(picture)
 
 

@@ -15,10 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from utils.errors import MissingFileError, UserError
 from utils.pictures.codecs import list_pictures
+from utils.pictures.depth import to_8_bit
 from utils.pictures.layouts import Finding, PairPaths, Task, is_truth, pair_folders, pair_scenes, split_stem
-from utils.pictures.pairs import PairList, listed
+from utils.pictures.pairs import PairList, listed, read_pictures
+from utils.pictures.reading import ReadingRule
 
 FUSED_SUFFIXES = ("recover", "fused", "fusion", "result")
 RESULT_FOLDERS = ("test_images", "fused", "results")
@@ -42,8 +46,22 @@ class Method:
     problems: tuple[str, ...] = ()
 
 
-def find_sources(first: Path, second: Path) -> PairList:
+def read_sources(pair: PairPaths, rule: ReadingRule, layout: Task | None) -> list[np.ndarray]:
+    """A pair's two sources as they were read for fusing, (H, W) or (H, W, 3) ``uint8``, of any sizes.
+
+    Raises:
+        UserError: a file cannot be decoded.
+    """
+    pictures = [to_8_bit(one.pixels) for one in read_pictures((pair.first, pair.second), rule, layout)]
+    return [pixels[..., 0] if pixels.shape[2] == 1 else pixels for pixels in pictures]
+
+
+def find_sources(first: Path, second: Path, layout: Task | None = None) -> PairList:
     """Pair two folders by file stem.
+
+    Args:
+        first, second: the folders.
+        layout: what they show, see :class:`utils.pictures.reading.ReadingRule`.
 
     Raises:
         MissingFileError: no such folder.
@@ -51,7 +69,7 @@ def find_sources(first: Path, second: Path) -> PairList:
     """
     found = Finding(check=False)
     pair_folders(first, second, found)
-    return listed(found, None, f"{first} and {second}")
+    return listed(found, layout, f"{first} and {second}")
 
 
 def find_scenes(folder: Path, layout: Task | None = None) -> PairList:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from metrics.folders import read_sources
 from metrics.ranking import Comparison
 from utils.errors import UserError
 from utils.pictures.layouts import PairPaths
@@ -118,8 +119,8 @@ def load_pairs(comparison: Comparison, stems: Sequence[str], side: int) -> list[
             (labels[0], "source", known[stem].first), (labels[1], "source", known[stem].second)]
         files += [(name, "method", methods[name].pictures[stem]) for name in comparison.order()
                   if stem in comparison.scores[name].values]
-        ranges = [comparison.ir_range, *["full"] * (len(files) - 1)]
-        full = [read_grey_or_rgb(path, value_range=used) for (_, _, path), used in zip(files, ranges)]
+        full = read_sources(known[stem], comparison.rule, comparison.sources.task)
+        full += [read_grey_or_rgb(path) for _, _, path in files[2:]]
         pictures = tuple(Shown(label, role, shrink(pixels, side))
                          for (label, role, _), pixels in zip(files, full))
         size = (full[0].shape[1], full[0].shape[0])

@@ -16,6 +16,7 @@ from metrics.scores import Provenance, Scores, cell, mean_of, write_json, write_
 from metrics.table import METRICS
 from utils.files import text_cell
 from utils.pictures.pairs import PairList
+from utils.pictures.reading import ReadingRule
 
 _LONGEST_NAME = 80
 
@@ -70,9 +71,9 @@ class Comparison:
         return tuple(pair.stem for pair in self.sources.pairs)
 
     @property
-    def ir_range(self) -> str:
-        """How the first sources' values were mapped."""
-        return next(iter(self.scores.values())).ir_range
+    def rule(self) -> ReadingRule:
+        """How the sources' values were mapped on reading."""
+        return next(iter(self.scores.values())).rule
 
     @cached_property
     def undefined(self) -> dict[str, tuple[str, ...]]:

@@ -1,19 +1,18 @@
 """What a fusing run records of its scores: tables for each pair, their mean, and the report if wanted."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from metrics.evaluate import comparison_of
 from metrics.report import definitions, write_report
-from metrics.scores import Provenance, Scores, merge
+from metrics.scores import Provenance, Scores, merge, told
 from utils.distributed import gather_to_main
-from utils.pictures.pairs import PairList, PairPaths
+from utils.pictures.pairs import PairList
 
 log = logging.getLogger(__name__)
 
 
-def record_scores(scores: Scores, pairs: Sequence[PairPaths], folder: Path, provenance: Provenance, *,
+def record_scores(scores: Scores, sources: PairList, folder: Path, provenance: Provenance, *,
                   report: bool = False) -> str:
     """Write ``metrics.csv`` and ``metrics.json``, and ``report.html`` and ``report.md`` if wanted.
 
@@ -21,9 +20,10 @@ def record_scores(scores: Scores, pairs: Sequence[PairPaths], folder: Path, prov
 
     Args:
         scores: of this process's pairs.
-        pairs: of the whole data set.
+        sources: the pairs of the whole data set.
         folder: the result folder, named after the run, with the pictures in ``test_images``.
-        provenance: how the numbers were made; the definitions of the metrics and the colour handling are added.
+        provenance: how the numbers were made; the definitions of the metrics, the colour handling, the
+            layout and the reading rule are added.
         report: write the reports.
 
     Returns:
@@ -35,12 +35,12 @@ def record_scores(scores: Scores, pairs: Sequence[PairPaths], folder: Path, prov
     scores = merge(parts)
     for line in scores.problems:
         log.warning("%s", line)
-    provenance = {**provenance, "colour": scores.colour, "ir_range": scores.ir_range,
+    provenance = {**provenance, "layout": sources.task, "colour": scores.colour, **told(scores.rule),
                   "definitions": definitions(scores.names)}
     scores.write_csv(folder / "metrics.csv", provenance)
     scores.write_json(folder / "metrics.json", provenance)
     if report:
-        comparison = comparison_of({folder.name: scores}, PairList(list(pairs)), {folder.name: folder / "test_images"})
+        comparison = comparison_of({folder.name: scores}, sources, {folder.name: folder / "test_images"})
         write_report(comparison, folder, title=folder.name, provenance=provenance)
     means, spreads = scores.mean(), scores.std()
     lines = [f"{name:>10} {means[name]:10.4f} ± {spreads[name]:.4f}" for name in scores.names]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from utils.files import atomic_write, text_cell
+from utils.pictures.reading import AS_STORED, ReadingRule
 
 Provenance = Mapping[str, Any]
 
@@ -27,7 +28,7 @@ class Scores:
         sizes: stem -> (width, height) in pixels.
         problems: one line for each pair or value that could not be scored.
         colour: ``grey`` or ``channels``.
-        ir_range: how the first sources' values were mapped.
+        rule: how the sources' values were mapped on reading.
     """
 
     names: tuple[str, ...]
@@ -36,7 +37,7 @@ class Scores:
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     colour: str = "grey"
-    ir_range: str = "full"
+    rule: ReadingRule = AS_STORED
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class Scores:
         """Plain types for JSON; NaN is null, infinity the text ``inf``."""
         return {
             "colour": self.colour,
-            "ir_range": self.ir_range,
+            **told(self.rule),
             "metrics": list(self.names),
             "mean": _plain(self.mean()),
             "std": _plain(self.std()),
@@ -89,6 +90,12 @@ class Scores:
         write_json(path, {"provenance": dict(provenance or {}), **self.as_dict()})
 
 
+def told(rule: ReadingRule) -> dict[str, str]:
+    """A reading rule for a record, under the names that option files and the command line use."""
+    joint = {None: "by layout", True: "yes", False: "no"}[rule.joint]
+    return {"range": rule.value_range, "ir_range": rule.infrared_range or rule.value_range, "range_joint": joint}
+
+
 def merge(parts: Sequence[Scores]) -> Scores:
     """One set of scores from those of several processes that shared the pairs; stems in order."""
     first = parts[0]
@@ -97,7 +104,7 @@ def merge(parts: Sequence[Scores]) -> Scores:
               for name in ("values", "seconds", "sizes")}
     ordered = {name: {stem: table[stem] for stem in stems if stem in table} for name, table in joined.items()}
     problems = tuple(line for part in parts for line in part.problems)
-    return Scores(first.names, **ordered, problems=problems, colour=first.colour, ir_range=first.ir_range)
+    return Scores(first.names, **ordered, problems=problems, colour=first.colour, rule=first.rule)
 
 
 def write_table(path: str | Path, rows: Sequence[Sequence[Any]], provenance: Provenance | None = None) -> None:

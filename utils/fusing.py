@@ -74,7 +74,7 @@ def open_results(options: Options, found: PairList, world: World) -> ResultFolde
     Raises:
         UserError: see `ResultFolder`.
     """
-    for line in found.problems:
+    for line in [*found.problems, *found.notes]:
         log.warning("%s", line)
     if options.save.report and options.metrics == "none":
         log.warning("%s: a report shows scores and metrics is none; no report is written", options.at("save.report"))

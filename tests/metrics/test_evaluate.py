@@ -19,8 +19,9 @@ from metrics.ranking import Comparison, file_name, rank
 from metrics.scores import Scores
 from tests.metrics.scenes import texture, write_set
 from utils.errors import MissingFileError, UserError
+from utils.pictures.depth import to_8_bit
 from utils.pictures.pairs import PairList, PairPaths, load_pair
-from utils.pictures.reading import read_grey_or_rgb
+from utils.pictures.reading import ReadingRule, read_grey_or_rgb
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -233,18 +234,25 @@ def test_truths_are_found_by_stem_and_scored(tmp_path):
 
 
 def test_pictures_are_read_as_for_fusing(tmp_path):
-    """The range of the infrared picture and its EXIF turn count, and half a file is no picture."""
+    """The ranges of the sources and an EXIF turn count, and half a file is no picture."""
     image = pytest.importorskip("PIL.Image")
-    deep = texture(1).astype(np.uint16) * 16
-    for folder, pixels in (("ir", deep), ("vi", texture(2)), ("Ours", texture(3))):
+    for folder, pixels in (("ir", texture(1).astype(np.uint16) * 16), ("vi", texture(2).astype(np.uint16) * 9),
+                           ("Ours", texture(3))):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "a.png"), pixels)
-    sources, methods = find_sources(tmp_path / "ir", tmp_path / "vi"), name_methods([tmp_path / "Ours"])
-    mapped = score_folders(sources, methods, ["MSE"], workers=0, ir_range="minmax").scores["Ours"]
-    first = load_pair(sources.pairs[0], "minmax", "IVF").first.pixels[..., 0]
-    expected = compute(["MSE"], np.uint8((first.astype(np.uint32) + 128) // 257), texture(2), texture(3))
-    assert mapped.values["a"] == expected and mapped.as_dict()["ir_range"] == "minmax"
-    assert score_folders(sources, methods, ["MSE"], workers=0).scores["Ours"].values["a"] != expected
+    folders, methods = (tmp_path / "ir", tmp_path / "vi"), name_methods([tmp_path / "Ours"])
+    seen = []
+    for layout, rule in (("IVF", ReadingRule(infrared_range="minmax")), ("IVF", ReadingRule("minmax")),
+                         ("MEF", ReadingRule("minmax")), ("MEF", ReadingRule())):
+        sources = find_sources(*folders, layout)
+        scores = score_folders(sources, methods, ["MSE"], workers=0, rule=rule).scores["Ours"]
+        pair = load_pair(sources.pairs[0], rule, layout)
+        first, second = (to_8_bit(picture.pixels) for picture in (pair.first, pair.second))
+        assert scores.values["a"] == compute(["MSE"], first, second, texture(3))
+        assert scores.as_dict()["range"] == rule.value_range
+        seen.append(scores.values["a"]["MSE"])
+    assert len(set(seen)) == 4
+    assert scores.as_dict()["ir_range"] == "full" and scores.as_dict()["range_joint"] == "by layout"
     exif = image.Exif()
     exif[0x112] = 6
     image.fromarray(texture(3)).save(tmp_path / "turned.jpg", exif=exif)
@@ -378,7 +386,8 @@ def test_list_shows_every_default(capsys):
     (["--pairs", "x"], "no results"),
     (["--pairs", "nowhere", "--fused", "y"], "no folder nowhere"),
     (["--pairs", "tests", "--fused", "tests", "--out", "README.md"], "not a folder; README.md"),
-    (["--a", "x", "--b", "y", "--fused", "z", "--layout", "MEF"], "needs --pairs"),
+    (["--a", "x", "--b", "y", "--fused", "z", "--range", "minmax"], "say which by --layout"),
+    (["--a", "x", "--b", "y", "--fused", "z", "--layout", "MEF", "--ir-range", "minmax"], "use --range"),
     (["--bogus"], "unrecognized"),
     (["--pairs", "x", "--fused", "y", "--html"], "--out"),
     (["--pairs", "x", "--fused", "y", "--names", "SSIN"], "SSIM"),

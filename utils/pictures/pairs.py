@@ -7,6 +7,7 @@ draws them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,10 +165,19 @@ def load_stack(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | Non
     return Stack(paths.stem, tuple(_read((paths.first, paths.second, *paths.others), rule, task)))
 
 
-def _read(files: tuple[Path, ...], rule: ReadingRule, task: Task | None) -> list[Picture]:
-    """Pictures of one size; in IVF the first is infrared and the second visible."""
+def read_pictures(files: Sequence[Path], rule: ReadingRule, task: Task | None) -> list[Picture]:
+    """A scene's pictures, whatever their sizes; in IVF the first is infrared and the second visible.
+
+    Raises:
+        UserError: a file cannot be decoded.
+    """
     first: tuple[Role, ...] = ("infrared", "visible") if task == "IVF" else ("none", "none")
-    pictures = read_scene(files, rule, first + ("none",) * (len(files) - 2))
+    return read_scene(files, rule, first + ("none",) * (len(files) - 2))
+
+
+def _read(files: Sequence[Path], rule: ReadingRule, task: Task | None) -> list[Picture]:
+    """Pictures of one size that are large enough."""
+    pictures = read_pictures(files, rule, task)
     first = pictures[0]
     for other in pictures[1:]:
         if other.size != first.size:
