@@ -24,9 +24,16 @@ def read_list(path: Path) -> list[str]:
     """The lines of a list file without blank ones and comments (``#``).
 
     Raises:
-        UserError: it has none.
+        UserError: it has none, or is no text.
     """
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a list of files ({getattr(error, 'strerror', None) or 'no text'}); "
+                        "give a text file with one path a line") from None
+    if "\0" in text:
+        raise UserError(f"{path} is no list of files (not text); give a text file with one path a line")
+    lines = (line.strip() for line in text.splitlines())
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:
         raise UserError(f"{path} lists no file; remove it to have a new list drawn")

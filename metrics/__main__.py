@@ -27,6 +27,7 @@ from metrics.report import ARROWS, decimals, definitions, write_report
 from metrics.scores import told
 from utils import cli
 from utils.errors import UserError
+from utils.files import check_folder
 from utils.pictures.reading import ReadingRule
 from utils.version import VERSION, commit
 
@@ -145,6 +146,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"not a folder; {options.out}; give --out a folder")
     if options.html and not options.out:
         raise UserError("--html has nowhere to write; command line; add --out DIR")
+    if options.out:
+        check_folder(options.out)
     if options.workers < 0 or options.pictures < 0:
         raise UserError("--workers and --pictures count things; command line; give 0 or more")
     if not expand(",".join(options.names)):

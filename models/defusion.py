@@ -14,6 +14,7 @@ from models.encoder import Encoder, PositionTable
 from models.layers import CrossBlock, choose_kept, keep_tokens, restore_tokens, tokens_to_pixels, vit_block
 from models.protocol import Traits
 from models.registry import MODELS
+from utils.signatures import Count, Share
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -75,13 +76,13 @@ class DeFusionPP(nn.Module):
     def __init__(
         self,
         *,
-        embed_dim: int = 192,
-        depth: int = 12,
-        num_heads: int = 6,
-        last_heads: int = 12,
-        decoder_heads: int = 16,
-        drop_path: float = 0.1,
-        dropout: float = 0.1,
+        embed_dim: Count = 192,
+        depth: Count = 12,
+        num_heads: Count = 6,
+        last_heads: Count = 12,
+        decoder_heads: Count = 16,
+        drop_path: Share = 0.1,
+        dropout: Share = 0.1,
     ) -> None:
         super().__init__()
         pixels = 3 * self.patch_size**2

@@ -28,6 +28,7 @@ from models.decomposition import Decomposition
 from models.evidence import gather_evidence
 from models.protocol import ROLES, TASKS, Role, Task, Traits
 from models.registry import MODELS
+from utils.signatures import Count
 
 
 @dataclass
@@ -72,8 +73,8 @@ class FusionHead(nn.Module):
     traits = Traits(large="padded", many=True, roles=True, has_components=True, training="head", loss="HRLoss",
                     gives=HRDecomposition, optional=("corrections.roles.", "corrections.tasks."))
 
-    def __init__(self, *, levels: int = pyramid.LEVELS, window: int = pyramid.WINDOW,
-                 widths: Sequence[int] = (16, 24, 32, 48, 48), map_channels: int = 0, bound: float = 3.0,
+    def __init__(self, *, levels: Count = pyramid.LEVELS, window: Count = pyramid.WINDOW,
+                 widths: Sequence[Count] = (16, 24, 32, 48, 48), map_channels: int = 0, bound: float = 3.0,
                  trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1) -> None:
         super().__init__()
         self.levels, self.window, self.map_channels = levels, window, map_channels

@@ -26,6 +26,7 @@ from models.head import FusionHead, HRDecomposition
 from models.layers import choose_kept
 from models.protocol import Traits
 from models.registry import MODELS
+from utils.signatures import Count
 
 
 @MODELS.register("DeFusionPPHR")
@@ -48,8 +49,8 @@ class DeFusionPPHR(nn.Module):
     map_stride = 4
     patch_size = DeFusionPP.patch_size
 
-    def __init__(self, *, frozen: bool = False, token_channels: int = 12, levels: int = pyramid.LEVELS,
-                 window: int = pyramid.WINDOW, widths: Sequence[int] = (16, 24, 32, 48, 48), bound: float = 3.0,
+    def __init__(self, *, frozen: bool = False, token_channels: Count = 12, levels: Count = pyramid.LEVELS,
+                 window: Count = pyramid.WINDOW, widths: Sequence[Count] = (16, 24, 32, 48, 48), bound: float = 3.0,
                  trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1,
                  **transformer: int | float) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from models.layers import choose_kept, keep_tokens, pixels_to_tokens, restore_to
 from models.protocol import Traits
 from models.registry import LOSSES, MODELS
 from utils.errors import UserError
+from utils.signatures import Count, Share
 
 SIZES = {"tiny": 192, "small": 384, "base": 768}  # widths; 12 blocks each
 HEAD_WIDTH = 64
@@ -82,8 +83,8 @@ class MAE(MAEEncoder):
     traits = Traits(training="pictures", loss="MAELoss", gives=MaskedPrediction, section="mae")
     decoder_heads = 16
 
-    def __init__(self, *, size: str = "base", mask_ratio: float = 0.75, norm_pix_loss: bool = True,
-                 decoder_width: int = 512, decoder_depth: int = 8, depth: int = 12) -> None:
+    def __init__(self, *, size: str = "base", mask_ratio: Share = 0.75, norm_pix_loss: bool = True,
+                 decoder_width: Count = 512, decoder_depth: Count = 8, depth: Count = 12) -> None:
         if size not in SIZES:
             raise UserError(f"mae.size: {size!r} is unknown; give {', '.join(SIZES)}")
         super().__init__(SIZES[size], depth)

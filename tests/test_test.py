@@ -190,6 +190,10 @@ def test_a_stopped_run_keeps_what_is_done_and_leaves_no_process(road, number, gr
     ("path.resume_state=null", "path.resume_state: FusionModel needs weights"),
     ("metrics=Qabg", "Qabf"),
     ("tile.size=100", "tile.size"),
+    ("network_G.embed_dim=0", "--set: network_G.embed_dim: should be 1 or more, got 0"),
+    ("network_G.depth=-1", "--set: network_G.depth: should be 1 or more, got -1"),
+    ("network_G.dropout=1", "--set: network_G.dropout: should be less than 1, got 1"),
+    (f"name={'n' * 300}", "200 bytes or less, got 300"),
     ("color=red", "color"),
 ])
 def test_mistakes_are_one_line_and_touch_nothing(road, main, setting, message):

@@ -55,6 +55,23 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         _flush(path.parent)
 
 
+def check_folder(folder: str | Path) -> None:
+    """Find out early whether a folder can be made and written, without making it.
+
+    Raises:
+        UserError: it or a parent is a file, is protected, or has a name that the system does not take.
+    """
+    folder = Path(folder)
+    try:
+        nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    except OSError as error:
+        raise UserError(f"{folder} cannot be a folder ({error.strerror}); give another one") from None
+    if not nearest.is_dir():
+        raise UserError(f"{nearest} is a file, a folder is needed there; give another one")
+    if not os.access(nearest, os.W_OK):
+        raise UserError(f"{nearest} cannot be written (permission denied); give another folder")
+
+
 def archive_if_exists(folder: str | Path) -> Path | None:
     """Renames an existing folder to ``<name>_archived_<time>``, so that nothing in it is overwritten.
 

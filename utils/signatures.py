@@ -6,14 +6,18 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from option.messages import finding_text
 from utils.errors import UserError
+
+# What a keyword may be annotated with, so that an option file's value is checked before anything is built.
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 _PLAIN = (int, float, bool, str, type(None))
 # Their initialisers are written with **kwargs and refuse every keyword.
@@ -90,18 +94,20 @@ def _initialisers(entry: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError):  # names that only a type checker imports
         return {}
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether an annotation is made of numbers, text, switches, lists and tuples alone."""
+    """Whether an annotation is made of numbers (with bounds or without), text, switches, lists and tuples."""
     if annotation in _PLAIN:
         return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return True
-    if origin in (typing.Union, types.UnionType, tuple, list):
+    if origin is Annotated:
+        return _is_plain(arguments[0])
+    if origin in (typing.Union, types.UnionType, tuple, list, Sequence):
         return all(argument is Ellipsis or _is_plain(argument) for argument in arguments)
     return False

@@ -217,6 +217,10 @@ def test_a_given_list_is_honoured_and_kept(folder, tmp_path):
     given.write_text("\n")
     with pytest.raises(UserError, match="lists no file"):
         photo_files(options, seed=1, run_dir=None)
+    for binary in (b"\x89PNG\r\n\x1a\n", b"a/00.png\0a/04.png\n"):
+        given.write_bytes(binary)
+        with pytest.raises(UserError, match=r"mine\.txt .*give a text file with one path a line"):
+            photo_files(options, seed=1, run_dir=None)
 
 
 def test_sub_folder_filter_and_extra_folder(folder, tmp_path):

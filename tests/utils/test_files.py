@@ -88,6 +88,17 @@ def test_archive_has_nothing_to_do_for_missing_and_empty_folders(tmp_path):
     assert (tmp_path / "empty").is_dir()
 
 
+def test_a_folder_that_cannot_be_made_is_known_early(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for folder, reason in ((tmp_path / "file", "file is a file"), (tmp_path / "file/deep/er", "file is a file"),
+                           (tmp_path / ("n" * 300), "File name too long")):
+        with pytest.raises(UserError, match=reason):
+            files.check_folder(folder)
+    files.check_folder(tmp_path / "new/and/deep")
+    files.check_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_archive_refuses_a_file(tmp_path):
     (tmp_path / "run").write_text("x")
     with pytest.raises(UserError, match="is a file"):

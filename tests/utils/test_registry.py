@@ -2,13 +2,14 @@
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import Literal
 
 import pytest
 
 from utils.errors import UserError
 from utils.registry import Registry
-from utils.signatures import check_value, signature_of
+from utils.signatures import Count, Share, check_value, signature_of
 
 
 @pytest.fixture
@@ -105,8 +106,9 @@ def registry():
 
     @registry.register("Net")
     class Net:
-        def __init__(self, *, depth: int, rate: float = 0.1, mode: Literal["a", "b"] = "a",
-                     widths: tuple[int, ...] = (), deep: bool = False, name: str | None = None, other: object = None):
+        def __init__(self, *, depth: Count, rate: Share = 0.1, mode: Literal["a", "b"] = "a",
+                     widths: tuple[int, ...] = (), deep: bool = False, name: str | None = None, other: object = None,
+                     heads: Sequence[Count] = ()):
             if depth > 12:
                 raise ValueError(f"depth {depth} is more than 12")
             self.arguments = (depth, rate, mode, widths, deep, name, other)
@@ -116,11 +118,14 @@ def registry():
 
 @pytest.mark.parametrize("arguments, message", [
     ({"depht": 3}, "o.yaml: network_G.depht: unknown key (did you mean depth?)"),
-    ({"zzz": 3}, "o.yaml: network_G.zzz: unknown key (known here: deep, depth, mode, name, other, rate, widths)"),
+    ({"zzz": 3}, "o.yaml: network_G.zzz: unknown key (known here: deep, depth, heads, mode, name, other, rate, widths)"),
     ({}, "o.yaml: network_G.depth: missing; model Net needs it"),
     ({"depth": "deep"}, "o.yaml: network_G.depth: should be a whole number, got 'deep'"),
     ({"depth": 1.5}, "o.yaml: network_G.depth: should be a whole number, got 1.5"),
     ({"depth": True}, "o.yaml: network_G.depth: should be a whole number, got true"),
+    ({"depth": 0}, "o.yaml: network_G.depth: should be 1 or more, got 0"),
+    ({"depth": 1, "rate": 1}, "o.yaml: network_G.rate: should be less than 1, got 1"),
+    ({"depth": 1, "heads": [2, -1]}, "o.yaml: network_G.heads: should be 1 or more, got -1"),
     ({"depth": 1, "mode": "c"}, "o.yaml: network_G.mode: should be 'a' or 'b', got 'c'"),
     ({"depth": 1, "widths": [1, "x"]}, "o.yaml: network_G.widths: should be a whole number, got 'x'"),
     ({"depth": 1, "name": 3}, "o.yaml: network_G.name: should be text, got 3"),
@@ -134,8 +139,8 @@ def test_keywords_are_checked_against_the_signature(registry, arguments, message
 
 def test_checked_keywords_arrive_as_annotated(registry):
     thing = object()
-    net = registry.create("Net", depth=2, rate=1, widths=[1, 2], deep=True, name="n", other=thing)
-    assert net.arguments == (2, 1.0, "a", (1, 2), True, "n", thing)
+    net = registry.create("Net", depth=2, rate=0, widths=[1, 2], deep=True, name="n", other=thing)
+    assert net.arguments == (2, 0.0, "a", (1, 2), True, "n", thing)
     with pytest.raises(UserError) as error:
         registry.create("Net", dept=2)
     assert str(error.value) == "model Net: dept: unknown key (did you mean depth?)"
