@@ -142,8 +142,6 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--range maps exposures together and infrared apart; command line; say which by --layout")
     if options.ir_range and options.layout in ("MEF", "MFF"):
         raise UserError(f"--ir-range is for infrared; command line; use --range with --layout {options.layout}")
-    if options.out and options.out.exists() and not options.out.is_dir():
-        raise UserError(f"not a folder; {options.out}; give --out a folder")
     if options.html and not options.out:
         raise UserError("--html has nowhere to write; command line; add --out DIR")
     if options.out:
