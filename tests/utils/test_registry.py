@@ -118,7 +118,7 @@ def registry():
 
 @pytest.mark.parametrize("arguments, message", [
     ({"depht": 3}, "o.yaml: network_G.depht: unknown key (did you mean depth?)"),
-    ({"zzz": 3}, "o.yaml: network_G.zzz: unknown key (known here: deep, depth, heads, mode, name, other, rate, widths)"),
+    ({"zz": 3}, "o.yaml: network_G.zz: unknown key (known here: deep, depth, heads, mode, name, other, rate, widths)"),
     ({}, "o.yaml: network_G.depth: missing; model Net needs it"),
     ({"depth": "deep"}, "o.yaml: network_G.depth: should be a whole number, got 'deep'"),
     ({"depth": 1.5}, "o.yaml: network_G.depth: should be a whole number, got 1.5"),
