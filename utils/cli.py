@@ -6,11 +6,14 @@ Light on purpose: a script imports this before the libraries that take seconds t
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -52,8 +55,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         with _handled_by(_raise):
             code = main(sys.argv[1:])
     except (UserError, OptionError) as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"error: {line}\n")
+        text = "".join(f"error: {line}\n" for line in str(error).splitlines())
+        sys.stderr.write(text)
+        _tell_launcher(text)
         sys.exit(USER_MISTAKE)
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
@@ -120,6 +124,14 @@ def _raise(number: int, frame: FrameType | None) -> None:
 def _leave(number: int, frame: FrameType | None) -> None:
     os.write(2, _farewell(number).encode())
     os._exit(128 + number)
+
+
+def _tell_launcher(text: str) -> None:
+    """Hand the message to torchrun, which repeats it at the end of its own traceback."""
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if place:
+        with contextlib.suppress(OSError):
+            Path(place).write_text(json.dumps({"message": text.rstrip(), "timestamp": int(time.time())}))
 
 
 def _farewell(number: int) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from option.load import OptionError, options_from_command_line
 from utils.cli import Stopped, finishing, run
@@ -40,6 +41,15 @@ def test_user_mistakes_are_one_line_each(capsys):
     assert outcome(raising(MissingFileError("no x")), capsys) == (2, "error: no x\n")
     two = OptionError(["f: a: bad", "f: b: bad"])
     assert outcome(raising(two), capsys) == (2, "error: f: a: bad\nerror: f: b: bad\n")
+
+
+def test_torchrun_repeats_a_mistake_after_its_own_traceback(capsys, tmp_path, monkeypatch):
+    place = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(place))
+    outcome(raising(UserError("a is wrong; in b; do c")), capsys)
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(place))
+    told = str(ChildFailedError("script.py", {0: failure})).splitlines()
+    assert told[-2] == "  traceback : error: a is wrong; in b; do c"
 
 
 def test_bugs_are_not_caught():
