@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ from utils.pictures.alignment import EdgeShift, edge_shift
 from utils.pictures.pairs import PairList, Task, find_pairs, load_pair, match_stems
 from utils.pictures.picture import Picture
 from utils.pictures.reading import ReadingRule, read_scene
+from utils.pictures.results import FUSED
 
 _SHOWN = 20
+_LONGEST_NAME = 255  # bytes, of nearly all file systems
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Report:
         unit: what is counted.
         usable: how many of them are fine.
         problems: one line for each thing that would be skipped.
+        notes: one line for each thing that is meant to be left out.
         kinds: how often (width, height, bits, channels) occur.
         shifts: by stem, where the edges of a pair agree best.
     """
@@ -53,6 +56,7 @@ class Report:
     unit: str
     usable: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     kinds: Counter[tuple[int, int, int, int]] = field(default_factory=Counter)
     shifts: dict[str, EdgeShift] = field(default_factory=dict)
 
@@ -77,7 +81,7 @@ def check(options: Options, *, seed: int = 1) -> list[Report]:
 
 
 def _guarded(report: Report, fill: Callable[..., None], *arguments: Any) -> Report:
-    """A data set that is missing as a whole is this report's problem, and the others are still looked at."""
+    """A missing data set is reported; the others are still checked."""
     try:
         fill(report, *arguments)
     except UserError as error:
@@ -121,11 +125,20 @@ def check_training_pairs(report: Report, options: TrainDataOptions) -> None:
 
 
 def check_layout(report: Report, options: PairDataOptions, run_name: str) -> None:
-    """Decodes the pairs of a test layout."""
+    """Decodes the pairs of a test layout, and looks for names that results could not have."""
     found = find_pairs(options, run_name)
     report.problems.extend(found.problems)
+    report.notes.extend(found.notes)
     report.title += f" ({found.task})"
-    check_pairs(report, found, ReadingRule.of(options))
+    usable = []
+    for pair in found.pairs:
+        excess = len(os.fsencode(f"{pair.stem}_{FUSED}.png")) - _LONGEST_NAME
+        if excess > 0:
+            report.problems.append(f"{pair.first}: the name is {_count(excess, 'bytes')} too long for a result; "
+                                   "shorten it")
+        else:
+            usable.append(pair)
+    check_pairs(report, replace(found, pairs=usable), ReadingRule.of(options))
 
 
 def check_pairs(report: Report, found: PairList, rule: ReadingRule) -> None:
@@ -179,6 +192,7 @@ def describe(report: Report) -> str:
         for stem, shift in sorted(odd.items(), key=lambda entry: entry[1].here - entry[1].best)[:_SHOWN]:
             lines.append(f"    {stem}: better ({shift.here:.2f} to {shift.best:.2f}) with the second picture "
                          f"{_moved(shift)}")
+    lines += [f"  left out  {note}" for note in report.notes]
     lines.append(f"  skipped   {_count(len(report.problems), 'problems') if report.problems else 'nothing'}")
     lines += [f"    {problem}" for problem in report.problems[:_SHOWN]]
     if len(report.problems) > _SHOWN:

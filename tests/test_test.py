@@ -74,7 +74,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_run_leaves_pictures_tables_sheet_and_report(road, main, capsys):
-    main(arguments(road, "save.report=true", "metrics=EN,SSIM"))
+    main(arguments(road, "save.report=true", "metrics=EN,SSIM", "dataset.test.ir_range=minmax"))
     results = road / "results/run"
     names = {f"{stem}_{part}.png" for stem in "abc" for part in FILES}
     assert {path.name for path in (results / "test_images").iterdir()} == names
@@ -84,6 +84,8 @@ def test_a_run_leaves_pictures_tables_sheet_and_report(road, main, capsys):
     assert deep.dtype == np.uint16 and deep.shape == (70, 90, 3)
     record = json.loads((results / "metrics.json").read_text())
     assert set(record["mean"]) == {"EN", "SSIM"} and len(record["pairs"]) == 3
+    assert {key: record["provenance"][key] for key in ("layout", "range", "ir_range", "range_joint", "colour")} == {
+        "layout": "IVF", "range": "full", "ir_range": "minmax", "range_joint": "by layout", "colour": "grey"}
     assert "EN" in (told := capsys.readouterr().out) and "±" in told
     assert [row["stem"] for row in rows(results / "summary.csv")] == ["a", "b", "c"]
     main(arguments(road, "metrics=none", "save.components=false", "save.inputs=false", "save.contact_sheet=false"))

@@ -74,6 +74,23 @@ def test_unpaired_unreadable_and_unequal_files_are_listed_and_give_1(tmp_path, c
         assert part in text
 
 
+def test_what_test_py_would_pass_over_is_found_before(tmp_path, capsys):
+    pair(tmp_path / "set", "a")
+    pair(tmp_path / "set", "tiny", size=(400, 15))
+    pair(tmp_path / "set", "n" * 243)
+    pair(tmp_path / "set", "n" * 244)
+    code, text = run(tmp_path, capsys, {"test": layout(tmp_path / "set")})
+    assert code == 1 and "usable    2 pairs" in text and "skipped   2 problems" in text
+    assert "tiny.png is 15 x 400" in text and "the name is 1 byte too long for a result; shorten it" in text
+
+
+def test_a_ground_truth_is_told_and_does_not_fail(tmp_path, capsys):
+    for name in ("gt", "near", "zfar"):
+        write_picture(tmp_path / "set" / "01" / f"{name}.png", scene(1))
+    code, text = run(tmp_path, capsys, {"test": {"dataroot": str(tmp_path / "set"), "datashell": "MFF"}})
+    assert code == 0 and "left out  ground truths by their names, not fused: gt.png" in text
+
+
 def test_shifted_pairs_are_flagged_and_do_not_fail(tmp_path, capsys):
     pair(tmp_path / "set", "good", seed=1)
     pair(tmp_path / "set", "moved", seed=2, shift=(6, -4))
