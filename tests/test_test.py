@@ -93,6 +93,16 @@ def test_a_run_leaves_pictures_tables_sheet_and_report(road, main, capsys):
     assert {path.name for path in (results / "test_images").iterdir()} == {f"{stem}_recover.png" for stem in "abc"}
 
 
+@pytest.mark.parametrize(("setting", "stretched"), [
+    ("range=minmax", {"over", "under"}), ("ir_range=minmax", {"over"}), ("workers=1", set())])
+def test_ranges_reach_the_pictures(road, main, setting, stretched):
+    """The sources as they were fused, beside the result: the noise of the set spans no whole range by itself."""
+    main(arguments(road, "model=Average", "path.resume_state=null", f"dataset.test.{setting}", "metrics=none"))
+    for part in ("over", "under"):
+        pixels = cv2.imread(str(road / f"results/run/test_images/a_{part}.png"), cv2.IMREAD_UNCHANGED)
+        assert ((pixels.min(), pixels.max()) == (0, 255)) == (part in stretched)
+
+
 def test_a_baseline_needs_no_weights(road, main):
     main(arguments(road, "model=LaplacianPyramid", "path.resume_state=null", "metrics=none"))
     assert len(rows(road / "results/run/summary.csv")) == 3

@@ -271,6 +271,14 @@ def test_grey_and_16_bit_photographs_become_rgb(tmp_path):
     assert abs(photo.mean - 0.9999 * 128 / 255) < 1e-6
 
 
+def test_a_photograph_of_too_many_pixels_is_left_out_by_name(folder):
+    write_picture(folder / "a" / "02.png", np.zeros((1000, 1001), np.uint8))
+    source = loader(folder, batch_size=11, max_megapixels=1, cache_size=32)
+    list(source)
+    assert [reason for reason in source.skipped.values() if "1001 x 1000 pixels are more than max_mega" in reason]
+    assert len(source.skipped) == 1
+
+
 def test_batches_move_and_register(folder):
     batch = next(iter(loader(folder)))
     assert batch.to("cpu").pixels.dtype == torch.uint8

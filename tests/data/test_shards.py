@@ -49,6 +49,12 @@ def flat(lists):
     return [number for numbers_ in lists for number in numbers_]
 
 
+def test_a_photograph_of_too_many_pixels_is_left_out_by_name(folder):
+    source = loader(folder, max_megapixels=1e-5)
+    with pytest.raises(UserError, match="more than max_megapixels allows"):
+        list(source)
+
+
 def test_shards_hold_every_picture_once_and_unchanged(photographs, folder):
     urls = shard_urls(str(folder))
     assert len(urls) == COUNT // SIZE

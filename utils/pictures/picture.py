@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,18 +38,18 @@ class Picture:
                              f"{self.pixels.dtype}")
 
     @classmethod
-    def of(cls, array: np.ndarray, role: Role = "none") -> "Picture":
+    def of(cls, array: np.ndarray, **about: Any) -> "Picture":
         """A picture of an array as a user gives it: three equal channels are grey, as they are on reading.
 
         Args:
             array: (H,W), (H,W,1) or (H,W,3) RGB, ``uint8`` or ``uint16``, of either byte order.
-            role: see :class:`Picture`.
+            **about: the other attributes.
 
         Raises:
             ValueError: another shape or type.
         """
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return cls(without_equal_channels(native[..., None] if native.ndim == 2 else native), role=role)
+        return cls(without_equal_channels(native[..., None] if native.ndim == 2 else native), **about)
 
     @property
     def bit_depth(self) -> int:

@@ -11,6 +11,8 @@ import pytest
 
 from utils.errors import UserError
 from utils.pictures import results as results_module
+from utils.pictures.metadata import Metadata
+from utils.pictures.picture import Picture
 from utils.pictures.reading import read_picture
 from utils.pictures.results import ResultFolder
 
@@ -34,6 +36,15 @@ def whole(seed: int = 0) -> Fused:
 
 def names(results: ResultFolder) -> set[str]:
     return {path.name for path in results.pictures.iterdir()}
+
+
+def test_the_fused_picture_alone_inherits_the_metadata_of_its_sources(tmp_path):
+    profile = bytes(16) + b"RGB " + bytes(100)
+    sources = [Picture.of(noise(seed=n), metadata=Metadata(profile if n == 1 else None)) for n in range(2)]
+    with ResultFolder(tmp_path, "run") as results:
+        results.add("a", whole(), *sources)
+    profiles = {path.name: read_picture(path).metadata.icc for path in results.pictures.iterdir()}
+    assert profiles.pop("a_recover.png") == profile and set(profiles.values()) == {None}
 
 
 def test_published_names_and_exact_pixels(tmp_path):

@@ -135,9 +135,10 @@ def test_of_several_pages_the_first_whole_one_is_read_and_told(tmp_path, caplog,
 
 
 @pytest.mark.parametrize("share", np.linspace(0.02, 0.999, 12))
-def test_a_cut_file_is_refused_or_read_whole(tmp_path, share):
-    """Also when the cut takes a part of the entries alone, for which a default would stand in."""
-    tifffile.imwrite(tmp_path / "a.tif", GREY16.astype(np.float32), compression="zlib")
+@pytest.mark.parametrize("array, compression", [(GREY16.astype(np.float32), "zlib"), (GREY8, "jpeg"), (GREY8, None)])
+def test_a_cut_file_is_refused(tmp_path, share, array, compression):
+    """Half a JPEG strip would decode, and a lost entry would be taken for its default."""
+    tifffile.imwrite(tmp_path / "a.tif", array, compression=compression)
     data = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(data[:int(len(data) * share)])
     with pytest.raises(UserError, match=r"a\.tif: (truncated|damaged)"):
