@@ -6,11 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from metrics.pictures import PictureLimits, ShownPair, choose_stems, crop_at, encode_all, load_pairs
 from metrics.plots import MAX_DOTS, make_plot
@@ -19,6 +17,9 @@ from metrics.scores import Provenance, one_line
 from metrics.table import METRICS
 from utils.files import atomic_write
 from utils.pictures.writing import write_picture
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 ARROWS = {"higher": "↑", "lower": "↓", "nearest0": "→0"}
@@ -199,8 +200,11 @@ def _place_text(rank: float | None) -> str:
     return "" if rank is None else f"{rank:g}"
 
 
-def _environment(html: bool) -> Environment:
+def _environment(html: bool) -> "Environment":
     """Templates; HTML and SVG escape what they are given, Markdown only what would break its tables."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: scoring alone does without the extra
+    from markupsafe import Markup
+
     environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=html,
                               trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")

@@ -23,8 +23,8 @@ from utils.errors import UserError
 USER_MISTAKE = 2
 
 # Libraries that fusing and metrics do without, and the extra of the package that brings them.
-EXTRAS = {"matplotlib": "report", "jinja2": "report", "tensorboard": "train", "webdataset": "train",
-          "skimage": "train"}
+EXTRAS = {"matplotlib": "report", "jinja2": "report", "markupsafe": "report",
+          "tensorboard": "train", "webdataset": "train", "skimage": "train"}
 
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _Handler = Callable[[int, "FrameType | None"], object]
