@@ -13,6 +13,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from utils.errors import UserError
+from utils.files import check_folder
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class FolderLock:
         Raises:
             UserError: another process holds it (named with its host), or the parent cannot be written.
         """
+        check_folder(self._owner.parent)
         try:
             self._owner.parent.mkdir(parents=True, exist_ok=True)
             self._file.acquire()

@@ -62,7 +62,7 @@ def test_the_folder_may_be_moved_while_it_is_locked(tmp_path):
 
 def test_a_parent_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="file is a file, a folder is needed there"):
         FolderLock(tmp_path / "file" / "run").acquire()
 
 
