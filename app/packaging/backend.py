@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from setuptools import build_meta
-from setuptools.build_meta import get_requires_for_build_sdist, get_requires_for_build_wheel
 
 __all__ = ["build_sdist", "build_wheel", "get_requires_for_build_sdist", "get_requires_for_build_wheel"]
 
@@ -30,6 +29,14 @@ COMMANDS = {"python -m metrics": "defusionpp metrics", "python -m data.check": "
             "python selftrain_multimodal.py": "defusionpp train --stage2", "python -m app": "defusionpp",
             "python test.py": "python -m defusionpp.test"}
 BESIDE = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff")
+
+
+def get_requires_for_build_wheel(config_settings: dict | None = None) -> list[str]:
+    """Nothing but what pyproject.toml names; setuptools would look for the package in the checkout."""
+    return []
+
+
+get_requires_for_build_sdist = get_requires_for_build_wheel
 
 
 def build_wheel(folder: str, config_settings: dict | None = None, metadata_directory: str | None = None) -> str:
@@ -76,7 +83,7 @@ def stage(root: Path, out: Path) -> None:
             target.write_text(moved(source.read_text(encoding="utf-8"), names, str(source)), encoding="utf-8")
         else:
             shutil.copyfile(source, target)
-    shutil.move(package / "app" / "packaging" / "defusionpp.py", package / "__init__.py")
+    shutil.move(package / "app" / "packaging" / "package_init.py", package / "__init__.py")
     shutil.rmtree(package / "app" / "packaging")
     (package / "COMMIT").write_text(_commit(root), encoding="utf-8")
     for name in BESIDE:

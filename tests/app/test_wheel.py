@@ -57,6 +57,11 @@ def test_imports_of_rooms_are_moved_and_nothing_else() -> None:
     assert backend.moved(SOURCE, {"utils", "models", "metrics"}) == MOVED
 
 
+def test_the_build_needs_nothing_more() -> None:
+    """What pip asks for in an isolated build, before anything is copied."""
+    assert backend.get_requires_for_build_wheel() == backend.get_requires_for_build_sdist() == []
+
+
 def test_an_import_that_cannot_be_moved_stops_the_build() -> None:
     with pytest.raises(SyntaxError, match=r"x\.py, line 1: give `import utils\.files` a name"):
         backend.moved("import utils.files\n", {"utils"}, "x.py")
