@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from data.crops import FlippedCrop
-from data.registry import DATASETS, scenario_shares
+from data.irvis import PairSamples
+from data.registry import scenario_shares
+from data.streams import JoinedSamples, build_streams
 from data.synthesis import Synthesizer
 from metrics import compute
 from models.fuser import Fuser
-from models.registry import create_loss, model_from_options
+from models.registry import MODELS, create_loss, model_from_options
 from models.tasks import TRAINING
 from models.weights import load_weights
 from option.load import options_from_command_line
@@ -41,15 +43,17 @@ def build_task(options: Options) -> nn.Module:
     if training is None:
         raise UserError(f"{options.at('model')}: {options.model} has nothing to learn; give DeFusionPP, say")
     prepare = Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures)
+    if training == "head" and options.dataset.train.names_pairs:
+        prepare = JoinedSamples(prepare, PairSamples(size))
     if training == "pictures":
         prepare = FlippedCrop(size)
     return TRAINING[training](model, prepare, create_loss(options, model.traits))
 
 
 def build_loader(options: Options, **place: Any) -> Loader:
-    """Batches of the training set that the options name."""
-    data = options.dataset.train
-    return DATASETS.get(data.type, where=options.at("dataset.train.type"))(data, **place)
+    """Batches of the training set that the options name, real pairs beside them if a head learns from those too."""
+    with_pairs = MODELS.get(options.model).traits.training == "head" and options.dataset.train.names_pairs
+    return build_streams(options, pairs=with_pairs, **place)
 
 
 build_validation = pair_validation(find=find_pairs, load=load_pair, fuser=Fuser, score=compute)

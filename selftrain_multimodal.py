@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from data.irvis import PairCrop
-from data.registry import DATASETS, scenario_shares
-from data.streams import PairedStreams
+from data.registry import scenario_shares
+from data.streams import build_streams
 from data.synthesis import Synthesizer
 from models.registry import LOSSES, MODELS, create_loss, model_from_options
 from models.tasks import MCUDTask
@@ -23,7 +23,6 @@ from models.teachers import Teachers
 from models.weights import load_weights
 from option.load import options_from_command_line
 from option.schema import Options
-from selftrain import build_loader as build_photo_loader
 from selftrain import build_validation
 from utils.cli import run
 from utils.engine.batches import Loader
@@ -49,7 +48,7 @@ def build_task(options: Options) -> nn.Module:
 
 def build_loader(options: Options, **place: Any) -> Loader:
     """Photographs and registered pairs side by side."""
-    return PairedStreams(build_photo_loader(options, **place), DATASETS.get("irvis")(options.dataset.train, **place))
+    return build_streams(options, pairs=True, **place)
 
 
 def main(arguments: list[str]) -> None:

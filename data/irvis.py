@@ -19,8 +19,12 @@ from data.caches import DeviceCache, PackedPictures, cached_loader
 from data.lists import find_list, keep_list, read_list
 from data.loading import OrderedLoader, TensorBatch, pad_batch
 from data.photos import shrink, to_planes
+from data.regions import chance
 from data.registry import DATASETS
+from data.sample import IVF, Sample
+from data.scenarios import swap_some
 from data.synthesis import crop_resize, random_boxes
+from data.warm import cold_noise
 from utils.errors import UserError
 from utils.pictures.depth import to_8_bit
 from utils.pictures.pairs import PairPaths, load_pair, match_stems
@@ -121,6 +125,32 @@ class PairCrop:
     def __call__(self, batch: PairBatch, generators: Mapping[str, torch.Generator]) -> tuple[Tensor, Tensor]:
         """First and second pictures, (B,3,S,S) ``float32`` in [0,1]."""
         return crop_pairs(batch, self.image_size, generators["crop"])
+
+
+class PairSamples:
+    """Real infrared and visible pictures as samples for a full-resolution head: no truth, but roles.
+
+    Noise of an uncooled camera is laid over the infrared picture of half of the pairs; ``clean`` is without it. In
+    half of the pairs the visible picture comes first. Masks are 1 and the target is the visible picture.
+
+    Args:
+        image_size: side S of the pictures.
+    """
+
+    def __init__(self, image_size: int = 224) -> None:
+        self.image_size = image_size
+
+    def __call__(self, batch: PairBatch, generators: Mapping[str, torch.Generator]) -> Sample:
+        """Draw a ``Sample`` from a ``PairBatch`` on its device, with the generators "crop" and "damage"."""
+        infrared, visible = crop_pairs(batch, self.image_size, generators["crop"])
+        damage, count = generators["damage"], len(batch)
+        noise = cold_noise(count, self.image_size, damage) * chance(count, 0.5, damage)
+        ones = infrared.new_ones(count)
+        masks = infrared.new_ones(2, count, 1, self.image_size, self.image_size)
+        sample = Sample((infrared + noise).clamp(0, 1), visible, *masks, visible, head=ones, clean1=infrared)
+        sample.infrared.fill_(1)
+        sample.task.fill_(IVF)
+        return swap_some(sample, damage)
 
 
 def crop_pairs(batch: PairBatch, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from utils.errors import UserError
 
-INFRARED, VISIBLE = 1, 2  # roles; 0 is none
+INFRARED, VISIBLE = 1, 2  # indices of ROLES in `models/protocol.py`, which this room does not import; 0 is none
+IVF, MEF, MFF = 1, 2, 3  # indices of its TASKS; 0 is none
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Sample:
         more_clean: as clean1, for ``more``.
         count: (B,) int64, pictures of each sample. Default 2.
         infrared: (B,) int64, which picture is the infrared one: 1 or 2; 0 where none is. Default 0.
-        task: (B,) int64, index of ``TASKS`` (`models/protocol.py`). Default 0, none.
+        task: (B,) int64, ``IVF``, ``MEF`` or ``MFF``. Default 0, none.
         warm: (B, 1, H, W) in [0, 1], objects that are warmer than their surroundings and should be seen in the
             fused picture. Default 0.
     """

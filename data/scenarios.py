@@ -23,7 +23,7 @@ from data.regions import (
     uniform,
 )
 from data.registry import SCENARIOS
-from data.sample import Sample
+from data.sample import MEF, MFF, Sample
 from utils.pictures.colour import TORCHVISION_LUMA, luma
 
 MILD_JITTER = 0.6  # smallest brightness, contrast and saturation: these scenarios bring their own damage
@@ -149,3 +149,4 @@ def contrast_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 for _damage in (focus_damage, exposure_damage, contrast_damage):
     _damage.jitter_low = MILD_JITTER
+focus_damage.task, exposure_damage.task = MFF, MEF

@@ -13,7 +13,7 @@ from data.regions import (
     uniform,
 )
 from data.registry import SCENARIOS
-from data.sample import Sample
+from data.sample import IVF, Sample
 from data.scenarios import (
     MILD_JITTER,
     contrast_damage,
@@ -190,3 +190,4 @@ def glare_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 for _damage in (thermal_damage, sensor_damage, glare_damage):
     _damage.jitter_low = MILD_JITTER
+thermal_damage.task = IVF

@@ -20,7 +20,7 @@ from data.regions import (
     uniform,
 )
 from data.registry import SCENARIOS
-from data.sample import Sample, stack_of
+from data.sample import MEF, MFF, Sample, stack_of
 from data.scenarios import MILD_JITTER, grey
 
 _SPREADS = (0.0, 0.8, 1.8, 3.2, 5.0)  # standard deviations of the blurs that others are mixed from
@@ -203,3 +203,4 @@ def _sensor_noise(exposed: Tensor, generator: torch.Generator) -> Tensor:
 for _damage in (defocus_damage, bracket_damage):
     _damage.jitter_low = MILD_JITTER
     _damage.stacks = True
+defocus_damage.task, bracket_damage.task = MFF, MEF

@@ -1,9 +1,12 @@
-"""Two loaders side by side: the photographs and the registered pairs of stage 2."""
+"""Two loaders side by side: the photographs and the registered pairs of stage 2, or of a head."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from data.registry import DATASETS
+from data.sample import Sample, join_samples
+from option.schema import Options
 from utils.engine.batches import Loader
 
 
@@ -21,6 +24,21 @@ class StreamBatch:
 
     def __len__(self) -> int:
         return len(self.photos)
+
+
+class JoinedSamples:
+    """Samples of photographs and of real pairs as one batch.
+
+    Args:
+        photos, pairs: make a ``Sample`` of a batch and generators, of one picture size.
+    """
+
+    def __init__(self, photos: Callable[..., Sample], pairs: Callable[..., Sample]) -> None:
+        self.photos, self.pairs = photos, pairs
+
+    def __call__(self, batch: StreamBatch, generators: Any) -> Sample:
+        """The samples of the photographs, then those of the pairs."""
+        return join_samples([self.photos(batch.photos, generators), self.pairs(batch.pairs, generators)])
 
 
 class PairedStreams:
@@ -69,3 +87,16 @@ class PairedStreams:
                 return pairs
             self._round = None
         raise RuntimeError(f"the registered pairs gave no batch although {len(self.pairs)} were promised")
+
+
+def build_streams(options: Options, *, pairs: bool, **place: Any) -> Loader:
+    """The loader of the training set that the options name, with the registered pairs beside it if wanted.
+
+    Args:
+        options: of the whole run.
+        pairs: whether :class:`StreamBatch` es with pairs are wanted.
+        **place: as every data set's builder takes it (``build_photo_loader`` in `data/photos.py`).
+    """
+    data = options.dataset.train
+    photos = DATASETS.get(data.type, where=options.at("dataset.train.type"))(data, **place)
+    return PairedStreams(photos, DATASETS.get("irvis")(data, **place)) if pairs else photos

@@ -243,5 +243,7 @@ class Synthesizer:
 
 
 def _damaged(damage, x: Tensor, generator: torch.Generator, count: int) -> Sample:
-    """A damage's sample, of ``count`` pictures where it can make stacks."""
-    return damage(x, generator, count) if getattr(damage, "stacks", False) else damage(x, generator)
+    """A damage's sample, of ``count`` pictures where it can make stacks, with the task that the damage imitates."""
+    sample = damage(x, generator, count) if getattr(damage, "stacks", False) else damage(x, generator)
+    sample.task.fill_(getattr(damage, "task", 0))
+    return sample

@@ -6,7 +6,7 @@ from torch import Tensor
 from data.objects import object_masks
 from data.regions import chance, convolve_each, gaussian_spread, smooth_field, uniform
 from data.registry import SCENARIOS
-from data.sample import Sample
+from data.sample import IVF, Sample
 from data.scenarios import MILD_JITTER, grey, masks_of, pair_of, some_grey, swap_some
 from data.sensing import calm, thermal_view
 
@@ -121,3 +121,4 @@ def _lifted(visible: Tensor, warm: Tensor, around: Tensor, contrast: Tensor) -> 
 
 
 target_damage.jitter_low = MILD_JITTER
+target_damage.task = IVF

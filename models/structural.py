@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from models import pyramid
 from models.head import HRDecomposition
 from models.losses import CUDLoss, ssim_map
+from models.protocol import ROLES, TASKS, Role
 from models.registry import LOSSES
+from models.targets import target_loss
 from utils.pictures.colour import luma
 
 SMALLEST = 1e-6  # of a variance; below it there is no structure
@@ -148,6 +150,8 @@ def shares_of(masks: Tensor) -> Tensor:
     return torch.zeros_like(masks).scatter(0, ranks, by_rank)
 
 
+EXPOSURE_WINDOW, EXPOSURE_SHRINKS = 11, (1, 2, 4)  # those of the index MEF_SSIM
+CLIPPING = 10.0
 BaseRule = Literal["structure", "exposure", "average"]
 STRUCTURE_GAIN = 0.5
 
@@ -183,13 +187,16 @@ class HRLoss(nn.Module):
       noise and glare (``clean``);
     - base: L1 of the mixed base against the undamaged photograph's, or :func:`wanted_base`, or between;
     - truth: L1 + DSSIM against the photograph, only where every pixel of it can be had (focus);
-    - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands.
+    - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands;
+    - target: :func:`target_loss` of `models/targets.py`, in samples with an infrared picture;
+    - exposure: in exposure samples, :func:`structural_loss` at full, half and quarter size of the picture as a screen
+      shows it, clipped to [0, 1], and what is clipped; brightness: L1 of the base against the photograph's.
 
     Samples with ``head`` 0 (noise) reach the transformer's published losses only.
 
     Args:
         published: weight of the published losses.
-        structure, texture, base, truth, selection: weights of the head's terms.
+        structure, texture, base, truth, selection, target, exposure, brightness: weights of the head's terms.
         base_mix: how far the base's target moves from the photograph's base to what ``base_rule`` wants, in [0, 1].
         base_rule: see :func:`wanted_base`; "average" with a mix of 1 keeps the baseline's.
         windows, shrinks: sides and scales of the structural windows.
@@ -199,14 +206,15 @@ class HRLoss(nn.Module):
     takes = HRDecomposition
 
     def __init__(self, *, published: float = 1.0, structure: float = 5.0, texture: float = 40.0, base: float = 0.0,
-                 truth: float = 0.0, selection: float = 4.0, base_mix: float = 0.0,
-                 base_rule: BaseRule = "structure", windows: Sequence[int] = (9,),
-                 shrinks: Sequence[int] = (2, 4, 8), **cud: float) -> None:
+                 truth: float = 0.0, selection: float = 4.0, target: float = 0.0, exposure: float = 0.0,
+                 brightness: float = 0.0, base_mix: float = 0.0, base_rule: BaseRule = "structure",
+                 windows: Sequence[int] = (9,), shrinks: Sequence[int] = (2, 4, 8), **cud: float) -> None:
         super().__init__()
         if any(window < 3 or window % 2 == 0 for window in windows):
             raise ValueError(f"HRLoss: windows={tuple(windows)}; give odd sides from 3 up")
         self.published, self.structure, self.base, self.truth = published, structure, base, truth
         self.texture, self.selection = texture, selection
+        self.target, self.exposure, self.brightness = target, exposure, brightness
         self.base_mix, self.base_rule, self.windows = base_mix, base_rule, tuple(windows)
         self.shrinks = tuple(shrinks)
         self.cud = CUDLoss(**cud)
@@ -246,7 +254,30 @@ class HRLoss(nn.Module):
             terms["head_truth"] = self.truth * _held(truth, true)
         if self.selection:
             terms["head_selection"] = self.selection * _held(selection_loss(out.weights, shares_of(sample.masks)), true)
+        return terms | self._task_terms(out, fused, sample)
+
+    def _task_terms(self, out: HRDecomposition, fused: Tensor, sample) -> dict[str, Tensor]:
+        """The terms of infrared pairs and of exposures."""
+        terms, exposures = {}, (sample.task == TASKS.index("mef")).to(fused)
+        if self.target:
+            infrared, visible = (luma(_with_role(sample, role)) for role in ("infrared", "visible"))
+            missing = target_loss(luma(fused), infrared, visible, sample.warm)
+            terms["head_target"] = self.target * _held(missing, (sample.infrared > 0).to(fused))
+        if self.exposure:
+            shown = fused.clamp(0, 1)
+            lost = structural_loss(shown, sample.clean, (EXPOSURE_WINDOW,), EXPOSURE_SHRINKS, sample.present)
+            lost = lost + CLIPPING * (fused - shown).abs().mean(dim=(1, 2, 3))
+            terms["head_exposure"] = self.exposure * _held(lost, exposures)
+        if self.brightness:
+            wanted = pyramid.gaussian_pyramid(sample.target, len(out.weights) - 1)[-1]
+            terms["head_brightness"] = self.brightness * _held((out.base - wanted).abs().mean(dim=(1, 2, 3)), exposures)
         return terms
+
+
+def _with_role(sample, role: Role) -> Tensor:
+    """The clean picture of that role in each sample, (B, 3, H, W); the second where no picture has it."""
+    first = (sample.roles[0] == ROLES.index(role)).view(-1, 1, 1, 1)
+    return torch.where(first, sample.clean[0], sample.clean[1])
 
 
 def _held(values: Tensor, holds: Tensor) -> Tensor:

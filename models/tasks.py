@@ -66,13 +66,20 @@ class CUDTask(nn.Module):
 
 
 class HeadTask(CUDTask):
-    """A full-resolution head alone on damaged photographs; arguments as in ``CUDTask``."""
+    """A full-resolution head alone on damaged photographs, and on real pairs if there are any; see ``CUDTask``.
+
+    Attributes:
+        untold: share of the samples whose task and roles the head is not told, so that it fuses without them as well.
+    """
 
     generator_names = ("crop", "damage", "order")
+    untold = 0.15
 
     def apply(self, sample, generators: Generators) -> Decomposition:
         """The head's training pass on a sample of pairs or stacks, with the roles of the pictures."""
-        return self.model(*sample.pictures, roles=sample.roles, task=sample.task, present=sample.present)
+        damage, count = generators["damage"], sample.task.shape[0]
+        told = torch.rand(count, generator=damage, device=damage.device) >= self.untold
+        return self.model(*sample.pictures, roles=sample.roles * told, task=sample.task * told, present=sample.present)
 
 
 class MCUDTask(CUDTask):

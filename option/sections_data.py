@@ -46,8 +46,8 @@ class TrainDataOptions(Section):
 
     noise_dataroot: PathText | None = Field(None, description="stage 2: folder of photographs (published name)")
     noise_trainpairs: PathText | None = Field(None, description="stage 2: list of the drawn photographs")
-    irvis_dataroot: PathText | None = Field(None, description="stage 2: folder that holds both picture folders of "
-                                                              "the registered pairs")
+    irvis_dataroot: PathText | None = Field(None, description="stage 2, or a head: folder that holds both picture "
+                                                              "folders of the registered pairs")
     infrare_name: PathText | None = Field(None, description="stage 2: infrared sub-folder (first modality)")
     visible_name: PathText | None = Field(None, description="stage 2: visible sub-folder (second modality)")
     irvis_trainpairs: PathText | None = Field(None, description="stage 2: list of the pairs to use, one stem a line")
@@ -75,6 +75,11 @@ class TrainDataOptions(Section):
     def photo_list(self) -> str | None:
         """Kept list of drawn photographs under either of its names."""
         return self.trainpairs or self.noise_trainpairs
+
+    @property
+    def names_pairs(self) -> bool:
+        """Whether registered pairs are named."""
+        return self.pair_folders[0] is not None
 
     @property
     def pair_folders(self) -> tuple[str | None, str | None, str | None, str | None]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.irvis import LIST_NAME, PairBatch, PairCrop, build_pair_loader, crop_pairs, training_pairs
+from data.irvis import LIST_NAME, PairBatch, PairCrop, PairSamples, build_pair_loader, crop_pairs, training_pairs
 from data.registry import DATASETS
+from data.sample import IVF
 from option.schema import TrainDataOptions
 from utils.errors import UserError
 from utils.pictures.writing import write_picture
@@ -174,3 +175,16 @@ def test_the_device_cache_on_a_gpu_is_the_cache_in_memory(folder):
 
 def test_the_pairs_are_a_registered_data_set():
     assert DATASETS.get("irvis") is build_pair_loader
+
+
+def test_samples_of_pairs_have_roles_and_noise_in_the_infrared_picture_alone():
+    pixels = torch.randint(0, 256, (40, 3, 40, 40), generator=generator(1), dtype=torch.uint8)
+    batch = PairBatch(pixels[:, :1].expand(-1, 3, -1, -1), pixels, torch.full((40, 2), 40))
+    sample = PairSamples(32)(batch, {"crop": generator(2), "damage": generator(3)})
+    infrared, visible = crop_pairs(batch, 32, generator(2))
+    assert set(sample.infrared.tolist()) == {1, 2} and sample.task.tolist() == [IVF] * 40
+    first = (sample.infrared == 1).view(-1, 1, 1, 1)
+    assert torch.equal(torch.where(first, sample.clean1, sample.clean2), infrared)
+    assert torch.equal(torch.where(first, sample.x2, sample.x1), visible)
+    noisy = (torch.where(first, sample.x1, sample.x2) - infrared).flatten(1).abs().amax(1) > 0
+    assert 8 < int(noisy.sum()) < 32  # half of the pairs

@@ -7,6 +7,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from data import synthesis
 from data.photos import PhotoBatch
+from data.sample import INFRARED, IVF, MEF, MFF, VISIBLE
+from data.synthesis import Synthesizer
+from models.protocol import ROLES, TASKS
 
 PHOTOGRAPHS = 2000
 SIZE = 224
@@ -172,3 +175,15 @@ def test_no_loop_over_samples():
         return mode.calls
 
     assert count(2) == count(12) > 0
+
+
+def test_a_sample_carries_the_task_that_its_damage_imitates():
+    assert (TASKS.index("ivf"), TASKS.index("mef"), TASKS.index("mff")) == (IVF, MEF, MFF)
+    assert (ROLES.index("infrared"), ROLES.index("visible")) == (INFRARED, VISIBLE)
+    batch = PhotoBatch(torch.randint(0, 256, (4, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator()),
+                       torch.full((4, 2), 40), torch.full((4,), 0.5))
+    expected = {"noise": 0, "contrast": 0, "focus": MFF, "defocus": MFF, "exposure": MEF, "bracket": MEF,
+                "thermal": IVF, "targets": IVF}
+    for name, task in expected.items():
+        generators = {"crop": torch.Generator().manual_seed(0), "damage": torch.Generator().manual_seed(1)}
+        assert Synthesizer(32, {name: 1.0})(batch, generators).task.tolist() == [task] * 4, name

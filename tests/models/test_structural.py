@@ -9,8 +9,10 @@ import torch
 
 from data.registry import SCENARIOS
 from data.sample import Sample
+from data.synthesis import Synthesizer
 from models.head import FusionHead
 from models.highres import DeFusionPPHR
+from models.protocol import TASKS
 from models.registry import LOSSES
 from models.structural import (
     HRLoss,
@@ -267,3 +269,32 @@ def test_terms_without_weight_are_not_there():
     share = (1 + sample.mask1 - sample.mask2) / 2
     shares = torch.stack([share, 1 - share])
     torch.testing.assert_close(terms["head_selection"], 2 * selection_loss(out.weights, shares).mean())
+
+
+def test_terms_of_a_task_hold_in_its_samples_only():
+    x = torch.rand(2, 3, 64, 64, generator=generator())
+    head = FusionHead(widths=(4, 4, 4, 4, 4))
+    criterion = HRLoss(target=1.0, exposure=1.0, brightness=1.0)
+    expected = {"targets": {"head_target"}, "bracket": {"head_exposure", "head_brightness"}, "defocus": set()}
+    for name, terms in expected.items():
+        sample = Synthesizer(64, {name: 1.0}, jitter=False)
+        sample.photograph = lambda batch, generators, low: batch
+        sample = sample(x, {"damage": generator(1)})
+        out = head(*sample.pictures, roles=sample.roles, task=sample.task)
+        values = criterion.head_terms(out, sample)
+        own = {key for key in ("head_target", "head_exposure", "head_brightness") if values[key] > 0}
+        assert own == terms, name
+
+
+def test_the_exposure_term_sees_what_a_screen_shows():
+    """Structure above white is lost: brighter pictures with the same structure cost more."""
+    x = 0.5 + 0.2 * torch.rand(1, 3, 64, 64, generator=generator())
+    ones = torch.ones(1)
+    sample = Sample(x, x, *torch.ones(2, 1, 1, 64, 64), x, head=ones)
+    sample.task = torch.full((1,), TASKS.index("mef"))
+    out = FusionHead(widths=(4, 4, 4, 4, 4)).decompose(x, x)
+    criterion = HRLoss(structure=0, texture=0, selection=0, exposure=1.0)
+    values = [float(criterion.head_terms(replace(out, fused=x + shift), sample)["head_exposure"].detach())
+              for shift in (0.0, 0.1, 0.4, 0.8)]
+    assert values[0] == pytest.approx(0, abs=1e-5) and values[1] == pytest.approx(0, abs=1e-5)
+    assert 0.3 < values[2] < values[3]
