@@ -157,7 +157,7 @@ def _fuse(job: "Job", outcome: Outcome, fuser: "Fuser | None") -> None:
             raise UserError(f"{len(pictures)} pictures; models take two so far; give the two that matter")
         if fuser is not None:
             fused = fuser(*pictures, task=outcome.task, components=False).fused
-            write_picture(job.out, fused, result_metadata([one.metadata for one in pictures], fused.shape[2]))
+            write_picture(job.out, fused, result_metadata([one.metadata for one in pictures], fused))
             outcome.status, outcome.seconds = "fused", round(time.perf_counter() - start, 3)
     except UserError as error:
         outcome.status, outcome.reason = "failed", str(error)
