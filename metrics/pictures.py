@@ -12,6 +12,7 @@ import numpy as np
 from metrics.folders import read_sources
 from metrics.ranking import Comparison
 from utils.errors import UserError
+from utils.pictures.colour import grey_levels
 from utils.pictures.layouts import PairPaths
 from utils.pictures.reading import read_grey_or_rgb
 
@@ -204,7 +205,7 @@ def _focus(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
     """
     chosen = pictures[2:] if len(pictures) > 3 else pictures
     height, width = pictures[0].shape[:2]
-    grey = [cv2.resize(p if p.ndim == 2 else cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (width, height),
+    grey = [cv2.resize(grey_levels(p), (width, height),
                        interpolation=cv2.INTER_AREA).astype(np.float32) for p in chosen]
     edge = max(1, min(height, width) // 8)
     details = [one - cv2.blur(one, (2 * edge, 2 * edge)) for one in grey]

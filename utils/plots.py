@@ -9,6 +9,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from utils.pictures.depth import to_8_bit
+
 MAX_ROWS = 32
 CELL = 224
 
@@ -154,10 +156,8 @@ def thumbnail(picture: np.ndarray, cell: int = CELL) -> np.ndarray:
 
 def _to_bytes(pixels: np.ndarray) -> np.ndarray:
     """8 bits of uint8, uint16 or float in [0, 1]; what is not a number is shown black."""
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.dtype in (np.uint8, np.uint16):
+        return np.ascontiguousarray(to_8_bit(pixels))
     scaled = np.nan_to_num(np.asarray(pixels, np.float32), nan=0.0, posinf=1.0, neginf=0.0)
     return np.floor(scaled.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
