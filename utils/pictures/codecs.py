@@ -91,6 +91,8 @@ def decode(data: bytes, path: Path, *, flags: int = cv2.IMREAD_UNCHANGED, max_pi
         raise UserError(f"{path}: {width} x {height} pixels are more than max_megapixels allows "
                         f"({max_pixels / 1e6:g}); cut or shrink it, or raise max_megapixels")
     header = pnm_header(data)
+    if data.startswith(b"BM"):
+        flags = cv2.IMREAD_COLOR  # as stored, OpenCV reads the colours of an OS/2 bitmap as grey
     try:
         pixels = _decode_pnm(data, header) if header else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, ValueError) as error:

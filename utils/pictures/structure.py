@@ -78,7 +78,8 @@ def stored_size(data: bytes) -> tuple[int, int] | None:
                 height, width = struct.unpack(">HH", data[start + 1:start + 5])
                 return width, height
     if data.startswith(b"BM") and len(data) >= 26:
-        width, height = struct.unpack("<ii", data[18:26])
+        header = struct.unpack("<I", data[14:18])[0]
+        width, height = struct.unpack("<HH", data[18:22]) if header == 12 else struct.unpack("<ii", data[18:26])
         return width, abs(height)
     if is_webp(data):
         return _webp_size(data)

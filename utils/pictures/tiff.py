@@ -15,10 +15,10 @@ from utils.pictures.depth import widen
 # Every failure is reported with the file's name, which tifffile's own lines do not have.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
-_ORIENTATION, _ICC, _FIRST_PRIVATE = 274, 34675, 32768
+_PHOTOMETRIC, _ORIENTATION, _ICC, _FIRST_PRIVATE = 262, 274, 34675, 32768
 _GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _ALPHA = {EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA}
-_COLOURS = 3
+_COLOURS, _MOST_BANDS = 3, 4
 
 
 class TiffRefusal(Exception):
@@ -67,15 +67,15 @@ def read_tiff(data: bytes, max_pixels: int) -> TiffContent:
 
 
 def _choose(file: tifffile.TiffFile) -> tuple[Any, dict[str, str]]:
-    pages = [page.aspage() for page in file.pages]
-    if not pages:
+    if not len(file.pages):
         raise TiffRefusal("truncated or damaged (it holds no page)")
-    chosen = 0
-    if pages[0].is_reduced:
-        chosen = max(range(len(pages)), key=lambda index: pages[index].imagewidth * pages[index].imagelength)
-    page = pages[chosen]
+    chosen, page = 0, file.pages.first
+    if page.is_reduced:
+        for index, other in enumerate(one.aspage() for one in file.pages):
+            if other.imagewidth * other.imagelength > page.imagewidth * page.imagelength:
+                chosen, page = index, other
     # ImageJ writes a stack behind one page.
-    count = max(len(pages), int((file.imagej_metadata or {}).get("images", 1)))
+    count = max(len(file.pages), int((file.imagej_metadata or {}).get("images", 1)))
     if count == 1:
         return page, {}
     return page, {"pages": f"page {chosen + 1} of {count} is read, {page.imagewidth} x {page.imagelength} pixels"}
@@ -99,6 +99,8 @@ def _check_page(page: Any, available: int, max_pixels: int) -> None:
     if pixels > max_pixels:
         raise TiffRefusal(f"{page.imagewidth} x {page.imagelength} pixels are more than max_megapixels allows "
                           f"({max_pixels / 1e6:g}); cut or shrink it, or raise max_megapixels")
+    if page.samplesperpixel > _MOST_BANDS:
+        raise TiffRefusal(_too_many(page.samplesperpixel))
     if page.imagedepth > 1:
         raise TiffRefusal(f"a volume of {page.imagedepth} layers; save the layer to be used as a picture")
     if any(start + length > available for start, length in zip(page.dataoffsets, page.databytecounts)):
@@ -124,13 +126,17 @@ def _values(page: Any, notes: dict[str, str]) -> np.ndarray:
 
 
 def _by_photometric(page: Any, values: np.ndarray, notes: dict[str, str]) -> np.ndarray:
-    kind, bands = page.photometric, values.shape[2]
+    bands = values.shape[2]
+    kind = page.photometric
+    if _PHOTOMETRIC not in page.tags:  # tifffile's default would turn it over
+        kind = PHOTOMETRIC.RGB if bands >= _COLOURS else PHOTOMETRIC.MINISBLACK
     if kind == PHOTOMETRIC.PALETTE and bands == 1:
         return _from_palette(page, values[..., 0])
     if kind == PHOTOMETRIC.SEPARATED and bands == 4 and values.dtype.kind == "u":
         return _from_cmyk(_whole_range(page, values))
     if kind in _GREY:
-        return _signed_grey(page, _bands(page, values, 1, notes))
+        values = _whole_range(page, _bands(page, values, 1, notes))
+        return _turned_over(values) if kind == PHOTOMETRIC.MINISWHITE else values
     # JPEG's YCbCr is RGB when it has been decoded.
     if kind == PHOTOMETRIC.RGB or (kind == PHOTOMETRIC.YCBCR and "JPEG" in _name(page.compression)):
         return _whole_range(page, _bands(page, values, _COLOURS, notes))
@@ -140,22 +146,26 @@ def _by_photometric(page: Any, values: np.ndarray, notes: dict[str, str]) -> np.
 def _bands(page: Any, values: np.ndarray, wanted: int, notes: dict[str, str]) -> np.ndarray:
     """The wanted bands, when the others are alpha; three grey bands without a meaning are red, green and blue."""
     bands = values.shape[2]
-    extra = set(page.extrasamples or ())
     if bands == wanted:
         return values
-    if bands == wanted + 1 and (extra <= _ALPHA if wanted == 1 else True) and extra:
+    if bands == wanted + 1 and set(page.extrasamples or [None]) <= _ALPHA:
         notes["alpha"] = "alpha channel dropped"
         return values[..., :wanted]
-    if bands == _COLOURS and wanted == 1:
-        notes["bands"] = "three bands are read as red, green and blue"
+    if bands == _COLOURS + 1 and wanted == _COLOURS:
+        notes["fourth"] = "a fourth band beside red, green and blue is dropped"
+        return values[..., :wanted]
+    if bands == _COLOURS:
+        notes["bands"] = "three bands without a meaning are read as red, green and blue"
         return values
-    raise TiffRefusal(f"{bands} bands; give a grey, RGB or RGBA picture (choose the bands to be used)")
+    raise TiffRefusal(_too_many(bands))
 
 
-def _signed_grey(page: Any, values: np.ndarray) -> np.ndarray:
-    values = _whole_range(page, values)
-    if page.photometric != PHOTOMETRIC.MINISWHITE:
-        return values
+def _too_many(bands: int) -> str:
+    return f"{bands} bands; give a grey, RGB or RGBA picture (choose the bands to be used)"
+
+
+def _turned_over(values: np.ndarray) -> np.ndarray:
+    """A negative's values as a positive's."""
     return -values if values.dtype.kind == "f" else ~values  # ~v is 255 - v, 65535 - v, or -1 - v
 
 

@@ -267,6 +267,25 @@ def test_the_limit_holds_for_every_format_and_can_be_moved(tmp_path, name, setti
         read_picture(tmp_path / name, max_pixels=5399)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA"])
+def test_bitmaps_of_every_depth_agree_with_another_reader(tmp_path, mode):
+    image = Image.fromarray(smooth()).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(77)
+    image.save(tmp_path / "a.bmp")
+    with Image.open(tmp_path / "a.bmp") as stored:
+        expected = np.asarray(stored.convert("RGB"))
+    pixels = read_picture(tmp_path / "a.bmp").pixels
+    assert np.array_equal(np.broadcast_to(pixels, expected.shape), expected)
+
+
+def test_a_bitmap_of_the_oldest_kind_states_its_size_in_16_bits(tmp_path):
+    pixels = np.zeros((5, 4, 3), np.uint8) + np.uint8([[[1, 2, 3]]])
+    head = b"BM" + struct.pack("<IHHI", 26 + 60, 0, 0, 26) + struct.pack("<IHHHH", 12, 4, 5, 1, 24)
+    (tmp_path / "a.bmp").write_bytes(head + pixels[..., ::-1].tobytes())
+    assert np.array_equal(read_picture(tmp_path / "a.bmp").pixels, pixels)
+
+
 def test_a_webp_with_alpha_states_its_size_elsewhere(tmp_path):
     Image.fromarray(smooth(60, 90)).convert("RGBA").save(tmp_path / "a.webp", exif=Image.Exif())
     assert stored_size((tmp_path / "a.webp").read_bytes()) == (90, 60)

@@ -58,6 +58,16 @@ def test_alpha_is_dropped_and_colours_stay_as_stored(tmp_path, caplog, monkeypat
     assert np.array_equal(pixels, colours) and "alpha channel dropped" in caplog.text
 
 
+@pytest.mark.parametrize("array, photometric, note", [
+    (np.dstack([RGB8, ALPHA8]), "rgb", "a fourth band beside red, green and blue is dropped"),
+    (RGB8, "minisblack", "three bands without a meaning are read as red, green and blue")])
+def test_bands_without_a_meaning_are_told(tmp_path, caplog, monkeypatch, array, photometric, note):
+    monkeypatch.setattr(notes, "_noted", set())
+    extra = ["unspecified"] * (array.shape[2] - (3 if photometric == "rgb" else 1))
+    pixels = stored(tmp_path / "a.tif", array, photometric=photometric, extrasamples=extra, planarconfig="contig")
+    assert np.array_equal(pixels, RGB8) and note in caplog.text
+
+
 def test_palettes_bilevel_and_cmyk_become_grey_or_rgb(tmp_path):
     table = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint16)
     assert np.array_equal(stored(tmp_path / "p.tif", GREY8, photometric="palette", colormap=table.T * 257),
@@ -81,10 +91,11 @@ def test_jpeg_inside_is_rgb(tmp_path):
     assert np.abs(read_picture(tmp_path / "a.tif").pixels.astype(int) - RGB8).mean() < 3
 
 
-def with_compression(path, number, content):
-    """A grey TIFF of one strip under any compression number."""
-    entries = [(256, W), (257, H), (258, 8), (259, number), (262, 1), (273, 8 + 2 + 12 * 9 + 4), (277, 1),
-               (278, H), (279, len(content))]
+def with_compression(path, number, content, *, without=0):
+    """A grey TIFF of one strip under any compression number, without one of its entries."""
+    entries = [(256, W), (257, H), (258, 8), (259, number), (262, 1), (273, 8 + 2 + 12 * (9 - bool(without)) + 4),
+               (277, 1), (278, H), (279, len(content))]
+    entries = [entry for entry in entries if entry[0] != without]
     head = b"II*\0" + struct.pack("<IH", 8, len(entries))
     head += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     path.write_bytes(head + bytes(4) + content)
@@ -97,9 +108,15 @@ def test_jpeg_2000_inside_is_read_and_an_unknown_compression_is_named(tmp_path):
         read_picture(tmp_path / "b.tif")
 
 
+def test_without_a_word_on_its_colours_black_is_zero(tmp_path):
+    with_compression(tmp_path / "a.tif", 1, GREY8.tobytes(), without=262)
+    assert np.array_equal(read_picture(tmp_path / "a.tif").pixels[..., 0], GREY8)
+
+
 @pytest.mark.parametrize("array, settings, reason", [
     (np.dstack([GREY16] * 5), {"photometric": "minisblack", "planarconfig": "contig"}, "5 bands"),
     (np.dstack([GREY8] * 4), {"photometric": "minisblack", "planarconfig": "contig"}, "4 bands"),
+    (np.zeros((H, W, 500), np.uint8), {"photometric": "minisblack", "planarconfig": "contig"}, "500 bands"),
     (np.dstack([GREY8] * 2), {"photometric": "minisblack", "planarconfig": "contig"}, "2 bands"),
     ((GREY16 / 65535).astype(np.float16), {}, "float16.*set range to minmax or percentile"),
     (GREY16.astype(np.int16), {}, "int16.*set range to minmax or percentile"),
@@ -107,7 +124,7 @@ def test_jpeg_2000_inside_is_read_and_an_unknown_compression_is_named(tmp_path):
     (GREY8 + 1j, {}, "complex"),
     (RGB8, {"photometric": "cielab"}, "CIELAB"),
     (np.stack([GREY8] * 16), {"photometric": "minisblack", "volumetric": True, "tile": (16, 16, 16)}, "16 layers"),
-], ids=["5", "4", "2", "half", "signed", "nan", "complex", "lab", "volume"])
+], ids=["5", "4", "500", "2", "half", "signed", "nan", "complex", "lab", "volume"])
 def test_what_has_no_meaning_is_refused_with_its_reason(tmp_path, array, settings, reason):
     tifffile.imwrite(tmp_path / "a.tif", array, **settings)
     with pytest.raises(UserError, match=rf"a\.tif: .*{reason}") as refusal:
