@@ -153,8 +153,6 @@ def _fuse(job: "Job", outcome: Outcome, fuser: "Fuser | None") -> None:
             guess = guess_task(pictures, _short_names(job.pictures))
             outcome.task, outcome.reason, order = guess.task, guess.reason, guess.order
         outcome.status, pictures = "would be fused", [pictures[place] for place in order]
-        if len(pictures) > 2:
-            raise UserError(f"{len(pictures)} pictures; models take two so far; give the two that matter")
         if fuser is not None:
             fused = fuser(*pictures, task=outcome.task, components=False).fused
             write_picture(job.out, fused, result_metadata([one.metadata for one in pictures], fused))

@@ -1,5 +1,7 @@
 """Which channels of two pictures are fused, and whose colour the result has."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,14 +27,14 @@ def known_word(kind: str, word: str | None, known: tuple[str, ...]) -> str | Non
     return spelt
 
 
-def default_color(task: str | None, x1: Tensor, x2: Tensor) -> str:
-    """How a pair is fused when nobody says: grey pictures as they are, infrared with visible as ycbcr, else rgb.
+def default_color(task: str | None, *pictures: Tensor) -> str:
+    """How pictures are fused when nobody says: grey pictures as they are, infrared with visible as ycbcr, else rgb.
 
     Args:
         task: one of ``TASKS``. Not given: grey with colour is taken for infrared with visible.
-        x1, x2: (C, H, W), one channel exactly if the picture is grey.
+        *pictures: (C, H, W), one channel exactly if the picture is grey.
     """
-    colours = {x1.shape[0], x2.shape[0]}
+    colours = {x.shape[0] for x in pictures}
     if colours == {1}:
         return "gray"
     if task == "IVF" or (task is None and colours == {1, 3}):
@@ -50,21 +52,20 @@ def as_grey(x: Tensor) -> Tensor:
     return x if x.shape[0] == 1 else luma(x)
 
 
-def merge_chroma(x1: Tensor, x2: Tensor, task: str | None = None) -> Tensor:
+def merge_chroma(pictures: Sequence[Tensor], task: str | None = None) -> Tensor:
     """Cb and Cr of the result, (2, H, W) centred on 0.5.
 
-    If one picture is grey, the other's. Of infrared and visible, both in colour, those of the visible, which is the
-    second. Of any other two, for each pixel and channel the mean weighted by the distance from grey, so that a dark or
+    Grey pictures add none. Of infrared and visible, both in colour, those of the visible, which is the second. Of
+    any other pictures, for each pixel and channel the mean weighted by the distance from grey, so that a dark or
     burnt place does not fade the colour that its partner shows (Prabhakar et al., DeepFuse, arXiv 1712.07384).
 
     Args:
-        x1, x2: (C, H, W) in [0, 1], C 1 or 3, at least one of them with 3.
+        pictures: each (C, H, W) in [0, 1], C 1 or 3, at least one of them with 3.
         task: one of ``TASKS``.
     """
-    if x1.shape[0] == 1 or (task == "IVF" and x2.shape[0] == 3):
-        return rgb_to_ycbcr(x2)[1:]
-    if x2.shape[0] == 1:
-        return rgb_to_ycbcr(x1)[1:]
-    offsets = torch.stack([rgb_to_ycbcr(x)[1:] for x in (x1, x2)]) - 0.5
+    coloured = [rgb_to_ycbcr(x)[1:] for x in pictures if x.shape[0] == 3]
+    if len(coloured) == 1 or task == "IVF":
+        return coloured[-1]
+    offsets = torch.stack(coloured) - 0.5
     weights = offsets.abs()
     return (weights * offsets).sum(0) / weights.sum(0).clamp(min=1e-6) + 0.5

@@ -33,9 +33,9 @@ DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defus
 
 @dataclass
 class Fusion:
-    """A fused pair and what it was made of.
+    """A fused picture and, for a pair, what it was made of.
 
-    Arrays are (H, W, C) in the type of the inputs (the deeper one of two); for tensor inputs they are float
+    Arrays are (H, W, C) in the type of the inputs (the deepest one); for tensor inputs they are float
     tensors (C, H, W) in [0, 1].
 
     Attributes:
@@ -131,17 +131,17 @@ class Fuser:
         return self
 
     @torch.inference_mode()
-    def __call__(self, first: Source, second: Source, *, task: str | None = None, color: str | None = None,
-                 components: bool = True) -> Fusion:
-        """Fuse two registered pictures.
+    def __call__(self, first: Source, second: Source, *more: Source, task: str | None = None,
+                 color: str | None = None, components: bool = True) -> Fusion:
+        """Fuse two or more registered pictures of one scene.
 
         Args:
-            first, second: paths; ``Picture``; PIL pictures; arrays (H, W) or (H, W, C), uint8, uint16 or float in
-                [0, 1]; tensors (C, H, W), float in [0, 1]. Infrared first and visible second, over- first and
+            first, second, *more: paths; ``Picture``; PIL pictures; arrays (H, W) or (H, W, C), uint8, uint16 or float
+                in [0, 1]; tensors (C, H, W), float in [0, 1]. Infrared first and visible second, over- first and
                 under-exposed second, near and far. Three equal channels are a grey picture.
             task: "IVF", "MEF" or "MFF", for the default colour handling; case does not matter.
             color: overrides the fuser's.
-            components: whether common, unique1 and unique2 are wanted.
+            components: whether common, unique1 and unique2 are wanted; only pairs have them.
 
         Returns:
             The fusion. ``fused`` has three channels if one of the pictures was given with three, unless gray was
@@ -152,11 +152,12 @@ class Fuser:
                 is unknown.
         """
         task, asked = known_word("task", task, TASKS), known_word("color", color, COLORS) or self.color
-        inputs = [read_source(first, "the first picture"), read_source(second, "the second picture")]
+        names = ["the first picture", "the second picture", *(f"picture {number + 3}" for number in range(len(more)))]
+        inputs = [read_source(source, name) for source, name in zip((first, second, *more), names)]
         check_sizes(inputs)
         start = time.perf_counter()
-        x1, x2 = (item.unit.to(self.device, torch.float32) for item in inputs)
-        result = self._fuse(x1, x2, asked or default_color(task, x1, x2), task, components)
+        units = [item.unit.to(self.device, torch.float32) for item in inputs]
+        result = self._fuse(units, asked or default_color(task, *units), task, components)
         if asked != "gray" and any(item.channels == 3 for item in inputs):
             result["fused"] = as_rgb(result["fused"])
         pictures = {name: restore(value, inputs) for name, value in result.items()}
@@ -164,14 +165,14 @@ class Fuser:
         fusion.seconds = time.perf_counter() - start
         return fusion
 
-    def _fuse(self, x1: Tensor, x2: Tensor, mode: str, task: str | None, components: bool) -> dict[str, Tensor]:
+    def _fuse(self, units: list[Tensor], mode: str, task: str | None, components: bool) -> dict[str, Tensor]:
         """Unit pictures (C, H, W) in, named unit pictures out."""
         if mode == "rgb":
-            return self.run((as_rgb(x1), as_rgb(x2)), components=components)
-        result = self.run([as_rgb(as_grey(x)) for x in (x1, x2)], components=components)
+            return self.run([as_rgb(x) for x in units], components=components)
+        result = self.run([as_rgb(as_grey(x)) for x in units], components=components)
         result = {name: luma(value) for name, value in result.items()}
-        if mode == "ycbcr" and max(x1.shape[0], x2.shape[0]) == 3:
-            chroma = merge_chroma(x1, x2, task)
+        if mode == "ycbcr" and any(x.shape[0] == 3 for x in units):
+            chroma = merge_chroma(units, task)
             result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma])).clamp(0, 1)
         return result
 

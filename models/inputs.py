@@ -87,15 +87,16 @@ def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
 
 
 def check_sizes(inputs: list[Input]) -> None:
-    """Two pictures that can be fused.
+    """Pictures that can be fused.
 
     Raises:
         UserError: their sizes differ, or they are smaller than 16 x 16.
     """
     sizes = [f"{item.unit.shape[2]} x {item.unit.shape[1]}" for item in inputs]
-    if sizes[0] != sizes[1]:
-        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]} and {inputs[1].name} is {sizes[1]}; "
-                        "register the pair and cut it to one size first")
+    other = next((place for place, size in enumerate(sizes) if size != sizes[0]), None)
+    if other is not None:
+        raise UserError(f"fuse: {inputs[0].name} is {sizes[0]} and {inputs[other].name} is {sizes[other]}; "
+                        "register the pictures and cut them to one size first")
     if min(inputs[0].unit.shape[1:]) < SMALLEST:
         raise UserError(f"fuse: {inputs[0].name} is {sizes[0]}; pictures need {SMALLEST} x {SMALLEST} pixels or more")
 

@@ -28,6 +28,7 @@ from option.words import keep_words, word_of
 __all__ = ["OptionError", "argument_parser", "dump_options", "load_options", "options_from_arguments",
            "options_from_command_line", "options_hash"]
 
+SHIPPED = Path(__file__).resolve().parent.parent  # holds option/
 _COMMAND_LINE_ONLY = "dataset.train.allow_programs"
 
 
@@ -35,13 +36,16 @@ def load_options(path: str | Path, overrides: Sequence[str] = (), device: str | 
     """Read an option file and check every key of it.
 
     Args:
-        path: YAML file.
+        path: YAML file; a relative one that is not there is looked for among the shipped files, so that
+            ``option/train/HighRes.yaml`` works in every folder.
         overrides: ``a.b=value`` each, later ones win; text is taken as it is, other values are read as YAML.
         device: replaces the file's ``device``.
 
     Raises:
         OptionError: lists every mistake, one line each.
     """
+    shipped = SHIPPED / path
+    path = shipped if not Path(path).exists() and shipped.is_file() else Path(path)
     tree, words = read_yaml(path)
     flags: dict[str, str] = {}
     for override in overrides:

@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import cv2
@@ -49,7 +50,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(Path("vi.png"), stored(scene()))
     for name, gain in (("over.jpg", 1.0), ("under.jpg", 0.3)):
         write(Path(name), stored(scene() * gain))
-    for number, gain in enumerate((0.4, 1.0)):
+    for number, gain in enumerate((0.4, 1.0, 0.7)):
         write(Path(f"bracket/{number}.jpg"), stored(scene() * gain))
     for stem in ("one", "two"):
         write(Path(f"IR/{stem}.png"), infrared())
@@ -79,6 +80,17 @@ def test_the_result_is_the_fusers_with_the_infrared_first(here: Path) -> None:
     assert main(["vi.png", "ir.png", "-o", "fused.png", "--device", "cpu"]) == 0
     fused = Fuser.from_pretrained(device="cpu")("ir.png", "vi.png", task="IVF").fused
     assert np.array_equal(read_picture("fused.png").pixels, fused)
+
+
+def test_a_bracket_uses_every_picture(here: Path) -> None:
+    """The mean of three exposures, by a model that averages; a folder of the same files gives the same."""
+    files = sorted(glob.glob("bracket/*.jpg"))
+    shutil.copytree("bracket", "many/night")
+    assert main([*files, "-o", "out.png", "--model", "Average", "--task", "MEF"]) == 0
+    assert main(["many", "-o", "out", "--model", "Average"]) == 0
+    mean = np.mean([read_picture(file).pixels for file in files], axis=0)
+    assert np.abs(read_picture("out.png").pixels - mean).max() <= 0.51
+    assert np.array_equal(read_picture("out/night.png").pixels, read_picture("out.png").pixels)
 
 
 def pictures(*arrays: np.ndarray) -> list[Picture]:

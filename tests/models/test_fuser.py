@@ -205,6 +205,30 @@ def test_components_can_be_left_out(fuse):
     assert result.common is None and result.fused is not None
 
 
+@pytest.mark.parametrize("color", ["rgb", "gray", "ycbcr"])
+def test_many_pictures_are_one_mean_in_any_order(color):
+    """Average by its definition: R, G, B or luma of all pictures alike."""
+    stack = [picture(32, 40, 3, seed=i).astype(np.float32) / 255 for i in range(5)]
+    fuse = Fuser(Average(), device="cpu", color=color)
+    fused = fuse(*stack).fused
+    greys = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (stack if color == "gray" else [])]
+    expected = np.mean(greys, axis=0)[..., None] if color == "gray" else np.mean(stack, axis=0)
+    if color != "ycbcr":
+        np.testing.assert_allclose(fused, expected, atol=1e-5)
+    np.testing.assert_allclose(fuse(*stack[::-1]).fused, fused, atol=1e-5)
+
+
+def test_a_model_of_pairs_takes_more(fuse):
+    """Two by two; a result of many has no parts."""
+    result = fuse(*[picture(32, 40, 1, seed=i) for i in range(3)])
+    assert result.fused.shape == (32, 40, 1) and result.common is None
+
+
+def test_a_third_picture_of_another_size_is_named(fuse):
+    with pytest.raises(UserError, match=r"the first picture is 40 x 32 and picture 3 is 41 x 32"):
+        fuse(picture(32, 40, 1), picture(32, 40, 1), picture(32, 41, 1))
+
+
 def test_two_sizes_name_both(fuse):
     with pytest.raises(UserError, match=r"40 x 32.*41 x 32.*register"):
         fuse(picture(32, 40, 1), picture(32, 41, 1))

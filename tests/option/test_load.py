@@ -254,3 +254,13 @@ def test_programs_are_allowed_on_the_command_line_alone(tmp_path):
             load_options(path, overrides)
     assert load_options(path, ["dataset.train.allow_programs=true"]).dataset.train.allow_programs
     assert not load_options(path, ["dataset.train.allow_programs=false"]).dataset.train.allow_programs
+
+
+def test_shipped_files_are_found_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_options("option/train/HighRes.yaml", ["dataset.train.dataroot=x"]).name
+    (tmp_path / "option" / "train").mkdir(parents=True)
+    (tmp_path / "option" / "train" / "HighRes.yaml").write_text("name: mine\n")
+    assert load_options("option/train/HighRes.yaml").name == "mine"
+    assert complaints("option/train/None.yaml") == ["option/train/None.yaml: no such option file; give one with "
+                                                    "-opt FILE"]
