@@ -93,12 +93,23 @@ def test_a_near_layer_out_of_focus_spreads_over_the_sharp_background(monkeypatch
     opacity[..., 20:44, 20:44] = 1
     white, black = torch.ones(1, 3, SIZE, SIZE), torch.zeros(1, 3, SIZE, SIZE)
     monkeypatch.setattr(stacks, "_near_layer", lambda x, g: (white, opacity))
+    monkeypatch.setattr(stacks, "masks_of_all", lambda visible: visible)
     sample = stacks.defocus_damage(black, generator(1))
     far = int(sample.masks[1, 0, 0, 2, 2] > sample.masks[0, 0, 0, 2, 2])
+    assert sample.masks[far, 0, 0, 2, 2] > 0.95 and sample.masks[far, 0, 0, 32, 18] < 0.85
     picture, other = sample.pictures[far, 0, 0], sample.pictures[1 - far, 0, 0]
     assert picture[32, 18] > 0.15 and picture[32, 46] > 0.15 and picture[32, 32] < 1 + 1e-6
     assert other[32, 16] < 0.02  # the sharp thing does not spread
     assert sample.target[0, 0, 32, 18] == 0
+
+
+def test_half_of_the_samples_breathe_by_up_to_1_percent(photographs, monkeypatch):
+    scales, breathe = [], stacks._breathe
+    monkeypatch.setattr(stacks, "_breathe", lambda *parts: scales.append(parts[2]) or breathe(*parts))
+    sample = stacks.defocus_damage(photographs, generator(), 4)
+    scale = scales[0].view(4, MANY)
+    assert scale.min() == 1 and 1.005 < scale.max() <= 1.01
+    assert torch.equal(scale.amax(dim=0) > 1, sample.truth == 0) and (scale.amin(dim=0) == 1).all()
 
 
 def test_breathing_grows_the_frame_about_its_centre():
@@ -126,9 +137,14 @@ def test_a_bracket_covers_the_light_and_clips_at_both_ends(photographs):
     darkest = sample.pictures.gather(0, sample.pictures.mean(dim=(2, 3, 4), keepdim=True).argmin(dim=0, keepdim=True)
                                      .expand(1, -1, 3, SIZE, SIZE))
     assert (sample.pictures.amax(dim=0) == 1).float().mean() > 0.2 and (darkest == 1).float().mean() < 0.02
-    white = (sample.pictures == 1).all(dim=2, keepdim=True)
+
+
+def test_what_is_clipped_keeps_next_to_nothing():
+    bright = torch.full((MANY, 3, SIZE, SIZE), 0.95)
+    sample = SCENARIOS.get("bracket")(bright, generator(), 3)
+    white = (sample.clean == 1).all(dim=2, keepdim=True)
     clipped = white & ~white.all(dim=0)
-    assert sample.masks[clipped].mean() < 0.1
+    assert clipped.any() and (sample.masks[clipped] < 0.1).float().mean() > 0.8  # 1 where all but just clip
 
 
 def test_every_place_is_well_exposed_in_one_of_nine(photographs):
