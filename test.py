@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
             with finishing():
                 results.close()
                 scores = scorer.collect(without=results.failed)
-                provenance = provenance_of(options, weights=fuser.checksum, device=str(fuser.device))
+                provenance = provenance_of(options, model=fuser.name, weights=fuser.checksum, device=str(fuser.device))
                 print(record_scores(scores, found, results.folder, provenance,
                                     report=options.save.report), end="")
         outcome.conclude(results.failed, results.folder, total=len(found.pairs))

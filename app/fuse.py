@@ -124,16 +124,17 @@ def make_fuser(model: str | None, device: str) -> "Fuser":
     """
     from models.fuser import Fuser
     from models.registry import MODELS
-    from models.zoo import list_models, shipped_weights
+    from models.weight_files import pretrained_names
+    from models.zoo import list_models
     from option.errors import did_you_mean
 
-    if model is None or Path(model).is_file() or model in shipped_weights():
-        return Fuser.from_pretrained(shipped_weights().get(model, model), device=device)
+    if model is None or Path(model).is_file() or model in pretrained_names():
+        return Fuser.from_pretrained(model, device=device)
     if model not in list_models():
         raise UserError(f"--model {model}: no such file or model {did_you_mean(model, list_models())}")
     if MODELS.get(model).traits.needs_weights:
         raise UserError(f"--model {model} needs weights; give their file, or one of "
-                        f"{', '.join(list_models(pretrained=True))}")
+                        f"{', '.join(pretrained_names())}")
     return Fuser(MODELS.create(model), device=device)
 
 

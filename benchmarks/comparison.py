@@ -25,8 +25,9 @@ from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison, file_name
 from metrics.report import write_report
 from metrics.scores import one_line
-from models.fuser import DEFAULT_WEIGHTS, PRETRAINED, Fuser
+from models.fuser import Fuser
 from models.registry import MODELS
+from models.weight_files import DEFAULT_WEIGHTS, find_weights, pretrained_names
 from utils.cli import run
 from utils.pictures.pairs import PairList
 from utils.pictures.reading import read_grey_or_rgb
@@ -95,7 +96,7 @@ def main(arguments: list[str]) -> None:
                         help="default: the shipped ones; none: only methods without weights")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    shipped = [PRETRAINED / name for name in DEFAULT_WEIGHTS if (PRETRAINED / name).is_file()]
+    shipped = [find_weights(name) for name in sorted(pretrained_names(), key=lambda name: name != DEFAULT_WEIGHTS)]
     learned = load_learned(shipped if given.weights is None else given.weights)
     provenance = {
         "version": f"{VERSION} ({commit()})", "made by": COMMAND, "colour": "grey",

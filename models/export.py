@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.published import to_published
 from models.registry import MODELS, model_from_options, present_name
-from models.weights import save_weights, to_published
+from models.weights import save_weights
 from option.schema import Options
 from utils.cli import run
 from utils.engine.checkpoints import BrokenCheckpoint, read_checkpoint

@@ -5,11 +5,11 @@
     fused = fuse("ir.png", "vi.png").fused
 """
 
-import json
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,18 +17,17 @@ from torch import Tensor, nn
 
 from models.colour import COLORS, TASKS, as_grey, as_rgb, default_color, known_word, merge_chroma
 from models.inputs import Source, check_sizes, read_source, restore
-from models.registry import MODELS, model_from_options, present_name
+from models.registry import MODELS, model_from_options
 from models.running import COMPONENTS, Runner
-from models.weights import load_weights, read_metadata, weight_checksum
+from models.weight_files import find_weights, pretrained_names, weight_checksum
+from models.weights import load_weights
+from models.zoo import model_of_weights
 from option.schema import Options, TileOptions
 from utils.distributed import choose_device
-from utils.errors import MissingFileError, UserError
+from utils.errors import UserError
 from utils.pictures.colour import luma
 from utils.pictures.ycbcr import ycbcr_to_rgb
 from utils.precision import autocast, autocast_dtype
-
-PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
-DEFAULT_WEIGHTS = ("defusionpp_hr.safetensors", "defusionpp.safetensors", "defusionpp_cud.safetensors")
 
 
 @dataclass
@@ -51,18 +50,6 @@ class Fusion:
     seconds: float
 
 
-def default_weights() -> Path:
-    """The weights that the project ships as its best.
-
-    Raises:
-        MissingFileError: the checkout holds none.
-    """
-    for name in DEFAULT_WEIGHTS:
-        if (PRETRAINED / name).is_file():
-            return PRETRAINED / name
-    raise MissingFileError(f"{PRETRAINED}: holds no weights; train some with selftrain.py and give their path")
-
-
 class Fuser:
     """Fuses pictures of any size with a model of the registry.
 
@@ -79,6 +66,7 @@ class Fuser:
                  tile: TileOptions | None = None, amp: str = "auto") -> None:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
+        self.name = type(model).__name__
         self.color = known_word("color", color, COLORS)
         self.tile = tile or TileOptions()
         self.dtype = autocast_dtype(amp, self.device)
@@ -86,45 +74,49 @@ class Fuser:
         self.checksum: str | None = None
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None, *, model: str | None = None, network: dict | None = None,
-                        strict: bool = True, **kwargs) -> "Fuser":
-        """A fuser with the shipped weights, or with those of a file.
+    def from_pretrained(cls, weights: str | Path | None = None, *, model: str | None = None,
+                        network: dict[str, Any] | None = None, strict: bool = True, **kwargs: Any) -> "Fuser":
+        """A fuser with weights of the project, or with those of a file.
 
         Args:
-            path: a ``.safetensors`` of ours (knows its model), or a published checkpoint.
+            weights: a name, such as "defusionpp_hr" (``models.list_models(pretrained=True)``), or the path of a
+                ``.safetensors`` of ours or of a published checkpoint; by default the weights that are best.
             model: registered name; by default what the file says, else ``DeFusionPP``.
             network: keywords of the model; by default what the file says.
             strict: unknown names in the file are an error.
             **kwargs: of ``Fuser``.
+
+        Raises:
+            UserError: no such weights, unreadable ones, or those of another model; what ``Fuser`` raises.
         """
-        path = Path(path) if path is not None else default_weights()
-        about = read_metadata(path) if path.is_file() else {}
-        network = network or json.loads(about.get("network", "{}"))
-        name, network = present_name(model or about.get("model", "DeFusionPP"), network)
-        net = MODELS.create(name, **network)
-        return cls(net, **kwargs)._load(path, strict)
+        path = find_weights(weights)
+        name, keywords = model_of_weights(path, model)
+        return cls(MODELS.create(name, **network or keywords), **kwargs)._load(path, strict)
 
     @classmethod
     def from_options(cls, options: Options) -> "Fuser":
         """The fuser that a test option file describes.
 
-        Weights: ``path.resume_state``, else ``path.pretrain_model_G``. Keywords of the network that the option
-        file does not give come from the weight file.
+        Weights: ``path.resume_state``, else ``path.pretrain_model_G``. The model is the one of the option file, else
+        the one that the weights are of; keywords that the option file does not give come from the weights as well.
 
         Raises:
-            UserError: unknown model or keyword, or no weights for a model that needs them.
+            UserError: unknown model or keyword, no weights for a model that needs them, or those of another one.
         """
-        path = options.path.resume_state or options.path.pretrain_model_G
-        needed = MODELS.get(options.model, where=options.at("model")).traits.needs_weights
-        if needed and not path:
-            raise UserError(f"{options.at('path.resume_state')}: {options.model} needs weights; give a file, "
-                            "such as one of pretrained/")
-        about = read_metadata(path) if needed and Path(path).is_file() else {}
-        model = model_from_options(options, **json.loads(about.get("network", "{}")))
-        fuser = cls(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)
-        return fuser._load(path, options.path.strict_load) if needed else fuser
+        settings = {"device": options.device, "color": options.color, "tile": options.tile, "amp": options.train.amp}
+        asked = options.model if "model" in options.model_fields_set else None
+        if asked and not MODELS.get(asked, where=options.at("model")).traits.needs_weights:
+            return cls(model_from_options(options), **settings)
+        weights = options.path.resume_state or options.path.pretrain_model_G
+        if not weights:
+            raise UserError(f"{options.at('path.resume_state')}: {options.model} needs weights; give a file, or one of "
+                            f"{', '.join(pretrained_names())}")
+        path = find_weights(weights)
+        name, keywords = model_of_weights(path, asked)
+        model = model_from_options(options.model_copy(update={"model": name}), **keywords)
+        return cls(model, **settings)._load(path, options.path.strict_load)
 
-    def _load(self, path: str | Path, strict: bool) -> "Fuser":
+    def _load(self, path: Path, strict: bool) -> "Fuser":
         """Itself, with the weights of a file, whose checksum is kept for the record."""
         load_weights(self.model, path, strict=strict)
         self.checksum = weight_checksum(path)

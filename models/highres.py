@@ -14,6 +14,7 @@ of ceil(H / 4) x ceil(W / 4) pixels.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,7 @@ class DeFusionPPHR(nn.Module):
     def __init__(self, *, frozen: bool = False, token_channels: Count = 12, levels: Count = pyramid.LEVELS,
                  window: Count = pyramid.WINDOW, widths: Sequence[Count] = (16, 24, 32, 48, 48), bound: float = 3.0,
                  trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1,
-                 **transformer: int | float) -> None:
+                 **transformer: Annotated[int | float, DeFusionPP]) -> None:
         super().__init__()
         self.network = DeFusionPP(**transformer)
         self.frozen = frozen

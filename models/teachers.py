@@ -11,9 +11,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from models.layers import BASE_GRID, sincos_position_table
+from models.layers import BASE_GRID
 from models.mae import HEAD_WIDTH, MAEEncoder
-from models.weights import TEACHERS, read_state, some_names
+from models.published import TEACHERS
+from models.weight_files import read_state
+from models.weights import is_sincos_table, some_names
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -141,8 +143,7 @@ def _check_positions(state: dict[str, Tensor], source: str) -> None:
     stored = state.get("pos_embed")
     if stored is None:
         return
-    table = sincos_position_table(stored.shape[-1], (BASE_GRID, BASE_GRID))
-    if stored.shape != table.shape or (stored.float() - table).abs().max() > 1e-2:
+    if not is_sincos_table(stored) or stored.shape[1] != 1 + BASE_GRID**2:
         raise UserError(f"{source}: its position table is not MAE's sine-cosine table of 14 x 14 patches "
                         f"(pos_embed {tuple(stored.shape)}); give a MAE trained on 224 x 224")
 

@@ -1,63 +1,30 @@
 """Weights in and out: our safetensors, the published checkpoints, ViT-Tiny encoders (docs/METHOD.md, section 7).
 
-The published names live here and nowhere else. ``load_weights`` tells by the names in a file which layout it has.
+``load_weights`` tells by the names in a file which layout it has. The published names are in `models/published.py`.
 """
 
-import argparse
-import hashlib
 import json
 import logging
-import re
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.layers import BASE_GRID, sincos_position_table
-from models.protocol import NETWORK
-from utils.errors import MissingFileError, UserError
+from models.layers import sincos_position_table
+from models.protocol import NETWORK, Traits
+from models.published import POSITION_TABLES, TEACHERS, from_published_name
+from models.registry import present_name
+from models.weight_files import find_weights, read_about, read_state
+from utils.errors import UserError
 from utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
-# Published prefix -> ours. Longer prefixes first where one begins another.
-PUBLISHED_PREFIXES = {
-    "enc_norm1.": "skip_norm1.",
-    "enc_norm2.": "skip_norm2.",
-    "recon_blocks_mim_encoder.": "refine.",
-    "decoder_common_blocks.0.": "common_cross.",
-    "decoder_common_blocks.1.": "common_block.",
-    "decoder_common_blocks.2.": "common_head.",
-    "decode_common_skipconn.": "common_skip_cross.",
-    "decoder_unique_blocks.0.": "unique_cross.",
-    "decoder_unique_blocks.1.": "unique_block.",
-    "decoder_unique_blocks.2.": "unique_head.",
-    "decoder_unique_residual_skipconn.": "unique_skip_residual.",
-    "decoder_unique_residual.": "unique_residual.",
-    "decoder_unique_skipconn.": "unique_skip_cross.",
-    "decoder_fuse_blocks.0.": "fuse_cross.",
-    "decoder_fuse_blocks.1.": "fuse_block.",
-    "decoder_fuse_blocks.2.": "fuse_head.",
-    "decoder_fuse_skipconn.": "fuse_skip_cross.",
-    "mim_decoder_blocks.": "mfm_blocks.",
-    "mim_decoder_norm.": "mfm_norm.",
-    "mim_decoder_pred.": "mfm_head.",
-    "latent_predict1.": "predict1.",
-    "latent_predict2.": "predict2.",
-    "mm_unique_norm1.": "predict_norm1.",
-    "mm_unique_norm2.": "predict_norm2.",
-}
-ATTENTION_PREFIXES = {
-    "multi_input_self_attn.multihead_attn.": "",
-    "multi_input_self_attn.": "",
-}
-POSITION_TABLES = ("encoder.pos_embed", "decoder_pos_embed")  # made by formula, never loaded
 PREDICTORS = ("predict1.", "predict2.", "predict_norm1.", "predict_norm2.")
 TRAINING_ONLY = ("mask_token", "mfm_blocks.", "mfm_norm.", "mfm_head.", *PREDICTORS, "decoder_")  # decoder_: MAE
-TEACHERS = ("model_encoder1.", "model_encoder2.")
 
 
 @dataclass
@@ -77,72 +44,6 @@ class LoadReport:
     unknown: list[str] = field(default_factory=list)
 
 
-def from_published_name(name: str) -> str:
-    """Our name of a published weight; names that both share come back unchanged."""
-    for theirs, ours in PUBLISHED_PREFIXES.items():
-        if name.startswith(theirs):
-            name = ours + name[len(theirs):]
-            break
-    for theirs, ours in ATTENTION_PREFIXES.items():
-        name = name.replace(theirs, ours)
-    return name
-
-
-def to_published_name(name: str) -> str:
-    """Published name of one of our weights."""
-    for theirs, ours in PUBLISHED_PREFIXES.items():
-        if name.startswith(ours):
-            rest = name[len(ours):]
-            if re.match(r"in_proj_|out_proj\.", rest):
-                rest = "multi_input_self_attn.multihead_attn." + rest
-            elif re.match(r"(query|key|value)\.", rest):
-                rest = "multi_input_self_attn." + rest
-            return theirs + rest
-    return name
-
-
-def to_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict under published names, with the fixed position tables of the 14 x 14 grid."""
-    state = {name.removeprefix(NETWORK): value for name, value in state.items()}
-    result = {to_published_name(name): value for name, value in state.items()}
-    table = sincos_position_table(state["encoder.cls_token"].shape[-1], (BASE_GRID, BASE_GRID))
-    return result | dict.fromkeys(POSITION_TABLES, table)
-
-
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a weight file, under the names they have there.
-
-    ``.safetensors`` files are read directly; anything else by ``torch.load(weights_only=True)``, unwrapping
-    ``state_dict`` or ``model``. Nothing in a file is ever executed.
-
-    Raises:
-        MissingFileError: no such file.
-        UserError: the file cannot be read or holds no weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such weight file; give the path of a .safetensors, .pth or .pt file")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # MAE's own training files hold their arguments
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{path}: not a readable weight file, perhaps cut short ({error}); fetch it again") from None
-    except Exception as error:  # pickle's UnpicklingError and what malformed pickles raise
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: refused, it holds more than tensors ({reason}); "
-                        "save it again as a plain state dict") from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
-        raise UserError(f"{path}: holds no weights; expected a state dict, or one under 'state_dict' or 'model'")
-    return {name.removeprefix("module."): value for name, value in tensors.items()}
-
-
 def _layout(names: set[str]) -> str:
     if any(name.startswith(("decoder_common_", "decode_common_", "enc_norm")) for name in names):
         return "published"
@@ -156,46 +57,38 @@ def _layout(names: set[str]) -> str:
 def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, start: bool = False) -> LoadReport:
     """Load a weight file into a network, whatever its layout.
 
-    Layouts: ours; published stage 1 or 2, training or inference only (teachers are left out); a plain ViT of the
-    encoder's size (TinyMIM, MAE, timm), which sets the encoder alone; a MAE into a ``MAE``. Predictors of stage 2
-    that the network has not, or for teachers of another width, are left out.
+    Layouts: ours; published stage 1 or 2, training or inference only (teachers are left out); a MAE into a ``MAE``;
+    with ``start`` a plain ViT of the encoder's size (TinyMIM, MAE, timm), which sets the encoder alone. Predictors of
+    stage 2 that the network lacks, or has for teachers of another width, are left out.
 
     Args:
         model: the network.
-        path: ``.safetensors``, ``.pth`` or ``.pt``.
+        path: ``.safetensors``, ``.pth`` or ``.pt``, or a name; see :func:`find_weights`.
         strict: unknown names are an error; otherwise they are logged.
-        start: used to start a training run: the weights that the published network lacks (``traits.added``) may all
-            be missing and keep their initial values.
+        start: used to start a training run. The file may hold an encoder alone, and all the weights that the
+            published network lacks (``traits.added``) may be missing; the rest keeps its initial values.
 
     Raises:
         UserError: inference weights are missing, a shape differs or (strict) a name is unknown.
     """
+    path = find_weights(path)
     state, own = read_state(path), model.state_dict()
     layout, is_mae = _layout(set(state)), "cls_token" in own
-    if layout == "published":
-        state = {from_published_name(name): value for name, value in state.items()
-                 if name not in POSITION_TABLES and not name.startswith(TEACHERS)}
-    elif layout == "encoder":
-        state = _encoder_state(state, whole=is_mae)
+    if layout == "encoder" and not (is_mae or start):
+        raise UserError(f"{path}: holds an encoder alone (MAE, TinyMIM, timm), nothing that fuses; it can start a "
+                        "training: give it to selftrain.py as path.pretrain_model_G")
+    state = _under_our_names(state, layout, is_mae, path)
     if not is_mae:
         state = _names_inside(state, own)
     state = _fitting_predictors(state, own, path)
     report = _compare(own, state, layout, path)
-    traits = model.traits
-    required = [name for name in report.missing
-                if not name.removeprefix(NETWORK).startswith(TRAINING_ONLY)
-                and not name.startswith(traits.optional)]
-    if start and not any(name.startswith(traits.added) for name in report.loaded):
-        required = [name for name in required if not name.startswith(traits.added)]
-    if layout == "encoder" and not is_mae:
-        required = [name for name in required
-                    if name.removeprefix(NETWORK).startswith("encoder.") and not name.startswith(traits.unused)]
-    if required:
-        raise UserError(f"{path}: lacks {len(required)} weights that the network needs: {some_names(required)}; "
-                        "is it the file of another model?")
+    _check_complete(report, path, model.traits, start=start, encoder_only=layout == "encoder" and not is_mae)
     if report.unknown and strict:
         raise UserError(f"{path}: holds {len(report.unknown)} weights that the network does not know: "
-                        f"{some_names(report.unknown)}; set path.strict_load=false to leave them out")
+                        f"{some_names(report.unknown)}; "
+                        f"{_whose(path) or 'set path.strict_load=false to leave them out'}")
+    if not report.loaded:
+        raise UserError(f"{path}: none of its {len(state)} weights belongs to a {type(model).__name__}")
     for name in report.loaded:
         own[name].copy_(state[name])
     if layout != "encoder":
@@ -213,6 +106,68 @@ def _names_inside(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str,
         return next((prefix + name for prefix in prefixes if prefix + name in own), name)
 
     return {name_inside(name): value for name, value in state.items()}
+
+
+def _under_our_names(state: dict[str, Tensor], layout: str, is_mae: bool, path: Path) -> dict[str, Tensor]:
+    """The weights that a network may take, by the names of the published network in our words."""
+    if layout == "published":
+        return {from_published_name(name): value for name, value in state.items()
+                if name not in POSITION_TABLES and not name.startswith(TEACHERS)}
+    if layout == "encoder":
+        _warn_of_positions(state, path)
+        return _encoder_state(state, whole=is_mae)
+    return state
+
+
+def _check_complete(report: LoadReport, path: Path, traits: Traits, *, start: bool, encoder_only: bool) -> None:
+    """Whether all weights are there that inference needs.
+
+    Args:
+        report: of the comparison.
+        path: the file.
+        traits: of the model.
+        start: weights that the published network lacks may all be missing.
+        encoder_only: the file has to fill the encoder alone.
+
+    Raises:
+        UserError: some are missing.
+    """
+    required = [name for name in report.missing
+                if not name.removeprefix(NETWORK).startswith(TRAINING_ONLY) and not name.startswith(traits.optional)]
+    if start and not any(name.startswith(traits.added) for name in report.loaded):
+        required = [name for name in required if not name.startswith(traits.added)]
+    if encoder_only:
+        required = [name for name in required
+                    if name.removeprefix(NETWORK).startswith("encoder.") and not name.startswith(traits.unused)]
+    if required:
+        raise UserError(f"{path}: lacks {len(required)} weights that the network needs: {some_names(required)}; "
+                        f"{_whose(path) or 'is it the file of another model?'}")
+
+
+def _whose(path: Path) -> str:
+    """Which model a file belongs to and how to ask for it; empty where the file does not say it."""
+    about = read_about(path)
+    if about.model is None:
+        return ""
+    name, _ = present_name(about.model, about.network)
+    return f"it holds a {name}: give --set model={name}"
+
+
+def _warn_of_positions(state: dict[str, Tensor], path: Path) -> None:
+    """A learned position table has no place in the network, whose positions come by formula."""
+    table = state.get("pos_embed")
+    if table is not None and not is_sincos_table(table):
+        logger.warning("%s: its position table %s is left out: it is learned, and the network's positions are fixed "
+                       "sines and cosines; expect a slower start than from a MAE", path, tuple(table.shape))
+
+
+def is_sincos_table(table: Tensor) -> bool:
+    """True for MAE's fixed table of a square grid with a class token, (1, 1 + N, D)."""
+    side = math.isqrt(table.shape[-2] - 1) if table.ndim == 3 else 0
+    if side == 0 or table.shape[-1] % 4:
+        return False
+    wanted = sincos_position_table(table.shape[-1], (side, side))
+    return table.shape == wanted.shape and bool((table.float() - wanted).abs().max() < 1e-2)
 
 
 def _encoder_state(state: dict[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
@@ -275,20 +230,3 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: dict[str, obje
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", **text})
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says about itself; empty for other files."""
-    if Path(path).suffix != ".safetensors":
-        return {}
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
-
-
-def weight_checksum(path: str | Path) -> str:
-    """First 16 hexadecimal digits of the file's SHA-256: names the weights in results."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]

@@ -1,54 +1,71 @@
-"""Models by name, with the weights that come with the code.
+"""Models by name: which there are, and how to build one with its weights.
 
-    from models.zoo import create_model, list_models
-    list_models(pretrained=True)                             # ['defusionpp_cud', 'defusionpp_hr']
+    from models import create_model, list_models
     model = create_model("defusionpp_hr", pretrained=True)
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from models.registry import MODELS, present_name
-from models.weights import load_weights, read_metadata
+from models.weight_files import find_weights, pretrained_names, read_about
+from models.weights import load_weights
 from option.errors import did_you_mean
 from utils.errors import UserError
+from utils.signatures import signature_of
 
-PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
-
-
-def shipped_weights() -> dict[str, Path]:
-    """Name to file of the weights that come with the code."""
-    return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+PUBLISHED_MODEL = "DeFusionPP"  # what weights are taken for that do not say what they are
 
 
 def list_models(*, pretrained: bool = False) -> list[str]:
-    """Every name that `create_model` takes; only those with weights if ``pretrained``."""
-    return sorted([*shipped_weights(), *([] if pretrained else MODELS.names())])
+    """Every name that :func:`create_model` takes.
+
+    Args:
+        pretrained: only those of weights that come with the project.
+    """
+    return sorted([*pretrained_names(), *([] if pretrained else MODELS.names())])
 
 
 def create_model(name: str, *, pretrained: bool = False, **network: Any) -> nn.Module:
-    """A model by the name of its weights (``defusionpp_hr``) or of its class (``SaliencePyramid``).
+    """A model, in training mode as built.
 
     Args:
-        name: one of `list_models`.
-        pretrained: load the weights of that name; otherwise the model has its initial values.
-        **network: keywords of the model; those that the weight file states are the default.
+        name: of ``list_models()``: weights that come with the project, or a registered model.
+        pretrained: load those weights; otherwise all values are initial ones.
+        **network: keywords of the model; those that its weights name need not be given.
 
     Raises:
-        UserError: unknown name or keyword, or no weights of that name.
+        UserError: an unknown name or keyword, or ``pretrained`` for a model that no weights are named after.
     """
-    weights = shipped_weights().get(name)
-    if weights is None:
+    if name in pretrained_names():
+        kind, keywords = model_of_weights(find_weights(name))
+        model = MODELS.create(kind, **keywords | network)
         if pretrained:
-            raise UserError(f"create_model: no weights named {name} {did_you_mean(name, shipped_weights())}; "
-                            "leave pretrained off, or give one of list_models(pretrained=True)")
-        return MODELS.create(name, **network)
-    about = read_metadata(weights)
-    kind, network = present_name(about["model"], json.loads(about.get("network", "{}")) | network)
-    model = MODELS.create(kind, **network)
+            load_weights(model, name)
+        return model
+    if name not in MODELS.names():
+        raise UserError(f"unknown model {name} {did_you_mean(name, list_models())}; models.list_models() lists all")
     if pretrained:
-        load_weights(model, weights)
-    return model
+        raise UserError(f"no weights are named {name}; give one of {', '.join(pretrained_names())}")
+    return MODELS.create(name, **network)
+
+
+def model_of_weights(path: Path, asked: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Which model some weights are for, and its keywords.
+
+    Args:
+        path: the weight file.
+        asked: the model that the user names; None leaves it to the file. Of the file's keywords it gets those that it
+            knows: if it is another model, loading fails and says which one the file holds.
+
+    Raises:
+        UserError: the file cannot be read, or one of the models is unknown.
+    """
+    about = read_about(path)
+    name, network = present_name(asked or about.model or PUBLISHED_MODEL, about.network)
+    signature = signature_of(MODELS.get(name, where="" if asked else str(path)))
+    if asked:
+        network = {key: value for key, value in network.items() if key in signature.known or signature.takes_any}
+    return name, network

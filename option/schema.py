@@ -108,7 +108,8 @@ class Options(Section):
 
     name: RunName = Field(description="name of the run and of its folder")
     model: str = Field("DeFusionPP", description="registered model; FusionModel, UCMConv (stage 1) and "
-                                                 "MUCMTransformer (stage 2) are published names")
+                                                 "MUCMTransformer (stage 2) are published names; testing, not given: "
+                                                 "the one that the weights are of, if they say so")
     device: DeviceName = Field("auto", description="auto, cpu, cuda, cuda:1, mps or xpu")
     use_tb_logger: bool = Field(True, description="write TensorBoard scalars and pictures")
     color: Literal["ycbcr", "rgb", "gray"] | None = Field(None, description="what is fused: ycbcr (brightness; "

@@ -42,12 +42,14 @@ class Signature:
 def signature_of(entry: Callable[..., Any]) -> Signature:
     """Read the keywords of a function or of a class's initialiser.
 
-    A class that hands ``**kwargs`` on is taken to accept what its parents accept.
+    A class that hands ``**kwargs`` on accepts what its parents accept, or, if they are annotated as
+    ``Annotated[..., Part]``, what ``Part`` accepts.
     """
     known: dict[str, Any] = {}
     required: list[str] = []
     takes_any = False
-    for function in _initialisers(entry):
+    functions = _initialisers(entry)
+    for function in functions:
         parameters = list(inspect.signature(function).parameters.values())[inspect.isclass(entry):]
         hints = _hints(function)
         for parameter in parameters:
@@ -56,9 +58,11 @@ def signature_of(entry: Callable[..., Any]) -> Signature:
                 known[parameter.name] = hints.get(parameter.name, Any)
                 if parameter.default is parameter.empty:
                     required.append(parameter.name)
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        rest = [parameter for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
+        takes_any = bool(rest)
         if not takes_any:
             break
+        functions += [inner for parameter in rest for inner in _initialisers_of_part(parameter.annotation)]
     else:
         takes_any = takes_any and not inspect.isclass(entry)
     return Signature(known, required, takes_any)
@@ -90,6 +94,12 @@ def _initialisers(entry: Callable[..., Any]) -> list[Callable[..., Any]]:
     own = [vars(base)["__init__"] for base in inspect.getmro(entry)
            if "__init__" in vars(base) and (base.__module__, base.__name__) not in _TAKES_NOTHING]
     return own or [lambda self: None]
+
+
+def _initialisers_of_part(annotation: Any) -> list[Callable[..., Any]]:
+    """The initialisers of the class that ``**kwargs: Annotated[..., Part]`` names."""
+    parts = getattr(annotation, "__metadata__", ())
+    return [function for part in parts if inspect.isclass(part) for function in _initialisers(part)]
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -35,15 +35,16 @@ def commit() -> str:
     return head + ("+" if changed else "")
 
 
-def provenance_of(options: "Options", *, weights: str | None, device: str) -> dict[str, str | None]:
+def provenance_of(options: "Options", *, model: str, weights: str | None, device: str) -> dict[str, str | None]:
     """How a run's numbers were made, to be written beside them.
 
     Args:
         options: of the run.
+        model: name of the model's class.
         weights: checksum of the weight file; None for a model without weights.
         device: where the model ran.
     """
     from option.load import options_hash  # here, so that the version alone is had without pydantic
 
-    return {"version": VERSION, "commit": commit(), "model": options.model, "weights": weights,
+    return {"version": VERSION, "commit": commit(), "model": model, "weights": weights,
             "options": options_hash(options), "color": options.color or "by task", "device": device}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.weights import from_published_name
+from models.published import from_published_name
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "reference_forward.npz"
 BATCH, SIZE, GRID = 2, 224, 14

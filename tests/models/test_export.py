@@ -8,7 +8,8 @@ import torch
 from models.defusion import DeFusionPP
 from models.export import export
 from models.multimodal import DeFusionPPMM
-from models.weights import load_weights, read_metadata
+from models.weight_files import read_metadata
+from models.weights import load_weights
 from option.schema import Options
 from utils.errors import UserError
 

@@ -214,7 +214,7 @@ def test_pretrained_encoders_start_other_networks(mae, tmp_path):
     """An official file with its decoder, and ours, set the encoder of a fusion network or go on as a MAE."""
     torch.save({"model": mae.state_dict() | {"decoder_pos_embed": torch.zeros(1, 197, 32)}}, tmp_path / "full.pth")
     network = DeFusionPP(embed_dim=192, depth=2, num_heads=3, last_heads=3)
-    assert load_weights(network, tmp_path / "full.pth").layout == "encoder"
+    assert load_weights(network, tmp_path / "full.pth", start=True).layout == "encoder"
     assert torch.equal(network.encoder.blocks[1].mlp.fc2.weight, mae.blocks[1].mlp.fc2.weight)
 
     again = MAE(size="tiny", decoder_width=32, decoder_depth=1, depth=2)

@@ -9,16 +9,10 @@ import torch
 from models.defusion import DeFusionPP
 from models.mae import MAEEncoder
 from models.multimodal import DeFusionPPMM, MCUDLoss
+from models.published import TEACHERS, from_published_name, to_published, to_published_name
 from models.registry import LOSSES, MODELS
 from models.teachers import Teachers, load_teacher
-from models.weights import (
-    TEACHERS,
-    from_published_name,
-    load_weights,
-    save_weights,
-    to_published,
-    to_published_name,
-)
+from models.weights import load_weights, save_weights
 from tests.models import reference
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 2}

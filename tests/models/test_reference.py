@@ -61,7 +61,7 @@ def test_decomposition_losses_and_gradients_match(golden, model, sample, order):
 
     (terms["total_loss"] * reference.BATCH).backward()
     gradients = dict(model.named_parameters())
-    from models.weights import from_published_name
+    from models.published import from_published_name
     for name, want in zip(golden["grad_cud/names"], golden[f"grad_cud/{order}/norms"]):
         gradient = gradients[from_published_name(str(name))].grad
         if str(name).endswith("key.bias"):

@@ -7,16 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models import Fuser
 from models.defusion import DeFusionPP
+from models.head import FusionHead
 from models.highres import DeFusionPPHR
-from models.weights import (
-    from_published_name,
-    load_weights,
-    read_metadata,
-    save_weights,
-    to_published,
-    to_published_name,
-)
+from models.layers import sincos_position_table
+from models.published import from_published_name, to_published, to_published_name
+from models.weight_files import read_metadata
+from models.weights import load_weights, save_weights
 from tests.models.reference import GOLDEN
 from utils.errors import MissingFileError, UserError
 
@@ -87,7 +85,7 @@ def test_plain_vit_sets_the_encoder_alone(tmp_path, wrapped):
     vit |= {"head.weight": torch.zeros(10, 48), "head.bias": torch.zeros(10), "pos_embed": torch.zeros(1, 197, 48)}
     torch.save({"model": vit} if wrapped else vit, tmp_path / "vit.pth")
     model = network()
-    report = load_weights(model, tmp_path / "vit.pth")
+    report = load_weights(model, tmp_path / "vit.pth", start=True)
     assert report.layout == "encoder"
     assert same(model.encoder, network(1).encoder)
     assert torch.equal(model.fuse_head.weight, network().fuse_head.weight)
@@ -165,8 +163,37 @@ def test_cut_short_empty_and_missing_files(published, tmp_path):
     save_file({"a": torch.zeros(100)}, tmp_path / "a.safetensors")
     (tmp_path / "short.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:100])
     (tmp_path / "empty.pth").write_bytes(b"")
-    for name in ("short.pth", "short.safetensors", "empty.pth"):
-        with pytest.raises(UserError, match=name):
-            load_weights(network(), tmp_path / name)
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    for name in ("short.pth", "short.safetensors", "empty.pth", "empty.safetensors"):
+        for use in (lambda path: load_weights(network(), path), Fuser.from_pretrained):
+            with pytest.raises(UserError, match=f"{name}: not a readable weight file") as caught:
+                use(tmp_path / name)
+            assert "\n" not in str(caught.value)
     with pytest.raises(MissingFileError, match="no such weight file"):
         load_weights(network(), tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize("state", [[torch.zeros(1)], {"state_dict": [torch.zeros(1)]}, {"model": {"a": 1}}, None, {},
+                                   torch.zeros(3)])
+def test_files_without_a_state_dict(tmp_path, state):
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=r"odd\.pth: holds no weights"):
+        load_weights(network(), tmp_path / "odd.pth")
+
+
+def test_a_file_of_which_nothing_fits_is_refused(tmp_path):
+    """Also where a training starts, unknown names are let pass and the network asks for no encoder."""
+    torch.save({"blocks.0.norm1.weight": torch.zeros(48)}, tmp_path / "vit.pth")
+    with pytest.raises(UserError, match=r"vit\.pth: none of its 1 weights belongs to"):
+        load_weights(FusionHead(), tmp_path / "vit.pth", strict=False, start=True)
+
+
+@pytest.mark.parametrize(("table", "told"), [
+    (torch.zeros(1, 197, 48), True), (torch.zeros(197, 48), True), (torch.zeros(1, 198, 48), True),
+    (sincos_position_table(48, (14, 14)), False), (sincos_position_table(48, (16, 16)), False)])
+def test_a_learned_position_table_is_left_out_with_a_word(tmp_path, caplog, table, told):
+    """The network's positions come by formula: MAE's fixed table says the same and needs none."""
+    state = network(1).encoder.state_dict() | {"pos_embed": table}
+    torch.save(state, tmp_path / "vit.pth")
+    load_weights(network(), tmp_path / "vit.pth", start=True)
+    assert ("vit.pth: its position table" in caplog.text) == told

@@ -3,7 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
@@ -162,6 +162,24 @@ def test_a_class_that_hands_keywords_on_takes_its_parents_ones():
     assert set(child.known) == {"extra", "width", "depth"}
     assert (child.required, child.takes_any) == (["width"], False)
     assert signature_of(anything).takes_any
+
+
+def test_a_class_that_hands_keywords_to_a_part_takes_its_ones():
+    class Part:
+        def __init__(self, *, width: int = 1) -> None:
+            self.width = width
+
+    class Whole:
+        def __init__(self, *, depth: int = 1, **part: Annotated[int, Part]) -> None:
+            self.depth, self.part = depth, Part(**part)
+
+    registry = Registry("thing", "models")
+    registry.register("Whole")(Whole)
+    made = registry.create("Whole", depth=2, width=3)
+    assert (made.depth, made.part.width) == (2, 3)
+    for wrong in ({"widht": 3}, {"width": "three"}):
+        with pytest.raises(UserError, match=r"did you mean width|should be a whole number"):
+            registry.create("Whole", **wrong)
 
 
 def test_torch_modules_without_an_initialiser_take_nothing():

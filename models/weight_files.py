@@ -1,0 +1,146 @@
+"""Weight files: where they are, their tensors, and what they say about themselves. Nothing in a file is executed."""
+
+import argparse
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from utils.errors import MissingFileError, UserError
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+DEFAULT_WEIGHTS = "defusionpp_hr"
+
+
+@dataclass(frozen=True)
+class WeightsAbout:
+    """What a weight file says that it belongs to.
+
+    Attributes:
+        model: registered name; None where the file says nothing.
+        network: keywords that the model was built with.
+    """
+
+    model: str | None = None
+    network: dict[str, Any] = field(default_factory=dict)
+
+
+def pretrained_names() -> list[str]:
+    """Names of the weights that come with the project."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def find_weights(source: str | Path | None = None) -> Path:
+    """The file of some weights.
+
+    Args:
+        source: a path, or one of ``pretrained_names()``; not given: the weights that the project ships as its best.
+
+    Raises:
+        MissingFileError: there is no such file or name.
+    """
+    path = Path(DEFAULT_WEIGHTS if source is None else source)
+    named = PRETRAINED / f"{path}.safetensors"
+    if path.is_file():
+        return path
+    if path.parent == Path() and named.is_file():
+        return named
+    raise MissingFileError(f"{path}: no such weight file; give the path of a .safetensors, .pth or .pt file, or a "
+                           f"name: {', '.join(pretrained_names()) or 'none is installed'}")
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a weight file, under the names they have there.
+
+    ``.safetensors`` files are read directly; anything else by ``torch.load(weights_only=True)``, unwrapping
+    ``state_dict`` or ``model``. Nothing in a file is ever executed.
+
+    Raises:
+        MissingFileError: no such file.
+        UserError: the file cannot be read or holds no weights.
+    """
+    path = find_weights(path)
+    if path.suffix == ".safetensors":
+        with _open(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # MAE's own training files hold their arguments
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError) as error:
+        raise _unreadable(path, error) from None
+    except Exception as error:  # pickle's UnpicklingError and what malformed pickles raise
+        raise UserError(f"{path}: refused, it holds more than tensors ({_line(error)}); "
+                        "save it again as a plain state dict") from None
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise UserError(f"{path}: holds no weights; expected a state dict, or one under 'state_dict' or 'model'")
+    return {name.removeprefix("module."): value for name, value in tensors.items()}
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a safetensors file says about itself; empty for other files.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if Path(path).suffix != ".safetensors":
+        return {}
+    with _open(Path(path)) as file:
+        return dict(file.metadata() or {})
+
+
+def read_about(path: str | Path) -> WeightsAbout:
+    """Which model a weight file belongs to, as far as it says so.
+
+    Raises:
+        UserError: the file cannot be read, or does not say it as a name and keywords.
+    """
+    about = read_metadata(path)
+    try:
+        network = json.loads(about.get("network", "{}"))
+    except ValueError:
+        network = None
+    if not isinstance(network, dict):
+        raise UserError(f"{path}: its metadata 'network' is no JSON object of keywords; export the weights again")
+    return WeightsAbout(about.get("model"), network)
+
+
+def weight_checksum(path: str | Path) -> str:
+    """First 16 hexadecimal digits of the file's SHA-256: names the weights in results."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[safe_open]:
+    """A safetensors file.
+
+    Raises:
+        UserError: it is cut short, or something else.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not a readable weight file, perhaps cut short ({_line(error)}); fetch it again")
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
