@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from tqdm import tqdm
 
 from option.schema import Options
+from utils.cli import finishing
 from utils.distributed import World
 from utils.errors import UserError
 from utils.pictures.pairs import PairList
@@ -115,7 +116,8 @@ def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callab
                 except Exception as error:
                     result.failed[item.stem] = _told(item.stem, error)
                     continue
-                keep(pair, fusion)
+                with finishing():  # a pair is kept as a whole: its pictures and its scores
+                    keep(pair, fusion)
         except KeyboardInterrupt as stop:
             result.stopped = stop
         finally:
