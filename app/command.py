@@ -6,6 +6,7 @@ Each sub-command is imported when it is called, so that help costs no PyTorch.
 import importlib
 import sys
 
+from option.errors import did_you_mean
 from utils import cli
 from utils.errors import UserError
 from utils.version import VERSION
@@ -24,7 +25,7 @@ def usage() -> str:
     """What ``defusionpp --help`` prints."""
     lines = [f"  {name:<8} {says}" for name, (_, says) in COMMANDS.items()]
     return "\n".join(["usage: defusionpp COMMAND ...", "", *lines, "",
-                      "`defusionpp COMMAND --help` says more; `defusionpp --version` prints the version."])
+                      "`defusionpp COMMAND --help` says more, `defusionpp --version` the version."])
 
 
 def dispatch(arguments: list[str]) -> int | None:
@@ -41,7 +42,7 @@ def dispatch(arguments: list[str]) -> int | None:
         sys.stdout.write(f"defusionpp {VERSION}\n")
         return 0
     if name not in COMMANDS:
-        raise UserError(f"unknown command {name}; command line; give one of {', '.join(COMMANDS)}")
+        raise UserError(f"unknown command {name} {did_you_mean(name, COMMANDS)}; see defusionpp --help")
     home = COMMANDS[name][0]
     if name == "train" and "--stage2" in rest:
         rest.remove("--stage2")

@@ -101,7 +101,8 @@ def _in_folders(folders: Sequence[Path], out: Path, task: Task | None) -> Jobs:
         pair_scenes(folders[0], task, found)
     if not found.pairs:
         raise UserError(f"nothing to fuse in {' and '.join(map(str, folders))}: "
-                        f"{'; '.join(found.problems[:3]) or 'no pictures there'}; docs/DATA.md draws the layouts")
+                        f"{'; '.join(found.problems[:3]) or 'no pictures there'}; "
+                        "give the files of one scene by name (DIR/*), or see docs/DATA.md")
     return Jobs([_of_scene(pair, out, task) for pair in found.pairs], found.problems, found.notes)
 
 
