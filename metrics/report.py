@@ -142,7 +142,8 @@ def _lines(comparison: Comparison) -> tuple[Line, ...]:
     means = {method: comparison.scores[method].mean() for method in order}
     stds = {method: comparison.scores[method].std() for method in order}
     digits = {name: decimals([means[method][name] for method in order]) for name in comparison.names}
-    places = {name: _places({method: row[name] for method, row in ranks.items()}) for name in comparison.names}
+    places = {name: _places({method: row[name] for method, row in ranks.items() if name in row})
+              for name in comparison.names}
     overall, many = _places(mean_ranks), len(comparison.ranked)
     lines = []
     for method in order:

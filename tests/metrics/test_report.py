@@ -1,6 +1,7 @@
 """The report needs nothing but itself, tells what the scores say, and works in a browser, wide and narrow."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.dom import minidom
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 from metrics.evaluate import score_folders
-from metrics.folders import find_sources, name_methods
+from metrics.folders import find_sources, name_methods, with_truths
 from metrics.pictures import PictureLimits, choose_stems, crop_at, load_pairs, shrink
 from metrics.plots import make_plot, nice_ticks
 from metrics.report import decimals, definitions, write_report
 from tests.metrics.browser import Browser, find_chromium
 from tests.metrics.scenes import texture, write_set
 from utils.errors import UserError
+from utils.pictures.reading import ReadingRule
 
 NAMES = ("EN", "SSIM", "MSE", "Q_SF", "CC")
 HOSTILE = "<b>N&\"et|"  # a folder may be called so; a page must show it and not obey it
@@ -135,6 +137,25 @@ def test_one_method_has_a_report_without_ranks(tmp_path):
     write_report(score_folders(sources, methods, NAMES, workers=0), tmp_path, title="t", provenance={})
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "mean rank" not in text and "second best" not in text
+
+
+def test_what_is_infinite_or_defined_for_nobody_is_shown_so(tmp_path):
+    sources, methods = write_set(tmp_path, methods={"Mean": 0.5, "Copy": 1.0})
+    sources = with_truths(sources, tmp_path / "ir")
+    found = score_folders(sources, methods, ["EN", "PSNR_truth", "MS_SSIM"], workers=0)
+    assert set(found.ranks()["Copy"]) == {"EN", "PSNR_truth"} and found.ranks()["Copy"]["PSNR_truth"] == 1
+    write_report(found, tmp_path, title="t", provenance={})
+    line = next(line for line in (tmp_path / "report.md").read_text(encoding="utf-8").splitlines() if "| Copy" in line)
+    assert "**∞** ± –" in line and line.endswith("| – ± – |")
+    assert "MS_SSIM is not defined for 3 of 3 pairs" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_sources_are_shown_as_they_were_read(tmp_path):
+    sources, methods = write_set(tmp_path, pairs=1)
+    cv2.imwrite(str(tmp_path / "ir" / "scene0.png"), np.uint16(texture(0)) * 16)
+    for rule, brightest in ((ReadingRule(), 15), (ReadingRule(infrared_range="minmax"), 255)):
+        found = score_folders(replace(sources, task="IVF"), methods, ["EN"], workers=0, rule=rule)
+        assert load_pairs(found, ["scene0"], 100)[0].pictures[0].pixels.max() == brightest
 
 
 def test_unknown_pair_is_the_users_mistake(comparison, tmp_path):
