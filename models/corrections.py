@@ -8,6 +8,7 @@ Shape letters: N pictures of one scene, B scenes, l level of the pyramid (0 the 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -18,9 +19,25 @@ from models import pyramid
 from models.evidence import KINDS
 from models.protocol import ROLES, TASKS
 
+FINE_BANDS = 3  # decided window by window in large pictures; the others from the whole picture
 LEVEL_INPUTS = 2 * (2 + KINDS)  # of a picture and the others: logarithm of the band's energy, grey, evidence
 FINEST_INPUTS = 2  # energies of band 0, at half resolution
 ENERGY_OFFSET = 4.0  # brings logarithms of energies, -6.2 to about -1, near 0
+
+
+@dataclass
+class Level:
+    """What the network is told about a band, or the base, of N pictures.
+
+    Attributes:
+        grey: the pictures at this resolution, mean of the channels, (N, B, 1, h, w).
+        evidence: logarithms from ``gather_evidence``, (N, B, KINDS, h, w).
+        energy: logarithm of the band's energy, (N, B, 1, h, w); None for the base.
+    """
+
+    grey: Tensor
+    evidence: Tensor
+    energy: Tensor | None = None
 
 
 class ResidualBlock(nn.Module):
@@ -84,71 +101,116 @@ class CorrectionNetwork(nn.Module):
             nn.ModuleList(nn.Embedding.from_pretrained(torch.zeros(len(words), wide), freeze=False, padding_idx=0)
                           for wide in widths) for words in (ROLES, TASKS))
 
-    def forward(self, energies: Sequence[Tensor], greys: Sequence[Tensor], evidence: Sequence[Tensor],
-                roles: Tensor, task: Tensor, maps: Tensor | None = None,
-                present: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
-        """Corrections of each picture's logits, and how far the evidence is to be trusted.
+    def embed(self, roles: Tensor, task: Tensor) -> list[Tensor]:
+        """What a picture's role and the task add to its features at the levels 1 .. L, each (NB, C, 1, 1).
 
         Args:
-            energies: logarithms for the bands, L tensors (N, B, 1, h, w).
-            greys: Gaussian pyramid of the pictures' grey, L + 1 tensors (N, B, 1, h, w).
-            evidence: logarithms from ``gather_evidence``, L + 1 tensors (N, B, KINDS, h, w).
             roles: (N, B), indices of ``ROLES``.
             task: (B,), indices of ``TASKS``.
+        """
+        return [(role(roles) + kind(task)).flatten(0, 1)[..., None, None] for role, kind in zip(self.roles, self.tasks)]
+
+    def encode_fine(self, levels: Sequence[Level], given: Sequence[Tensor], maps: Tensor | None = None,
+                    present: Tensor | None = None) -> list[Tensor]:
+        """Features of the levels 1 and 2, each (NB, C, h, w), from what lies within some 80 pixels.
+
+        Args:
+            levels: the bands 0, 1 and 2.
+            given: from :meth:`embed`.
             maps: (N, B, C, h, w) at the resolution of level 2, each from its picture's perspective.
             present: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
-
-        Returns:
-            For the bands and for the base: L + 1 corrections (N, B, 1, h, w) and L + 1 trusts (B, KINDS, h, w) in
-            (-trust_bound, trust_bound). The corrections of two pictures differ by at most ``bound``.
         """
-        both = [_beside(energy + ENERGY_OFFSET, others_largest(energy + ENERGY_OFFSET, present)) for energy in energies]
-        both.append(torch.zeros_like(_beside(greys[-1], greys[-1])))  # the base has no energy
-        inputs = [torch.cat([energy, _beside(grey, others_mean(grey, present)),
-                             _beside(wide + ENERGY_OFFSET, others_largest(wide + ENERGY_OFFSET, present))], dim=1)
-                  for energy, grey, wide in zip(both, greys, evidence)]
-        given = [(role(roles) + kind(task)).flatten(0, 1)[..., None, None]
-                 for role, kind in zip(self.roles, self.tasks)]
-        features = self._encode(inputs, F.avg_pool2d(both[0], 2, ceil_mode=True), given, maps)
-        answers = [answer.float().unflatten(0, roles.shape)
-                   for answer in self._decode(features, greys[0].shape[-2:])]
-        count = len(roles) if present is None else present.sum(dim=0)
-        share = 1 - 1 / count  # the corrections of N pictures differ as their answers do
-        corrections = [share * _bounded(answer[:, :, :1] - others_mean(answer[:, :, :1], present), self.bound)
-                       for answer in answers]
-        trusts = [_bounded(pyramid.GAIN * mean_of(answer[:, :, 1:], present), self.trust_bound) for answer in answers]
-        return corrections, trusts
+        energy = levels[0].energy + ENERGY_OFFSET
+        finest = F.avg_pool2d(_beside(energy, others_largest(energy, present)), 2, ceil_mode=True)
+        first = self._level(0, [_inputs(levels[1], present), finest], given)
+        parts = [_inputs(levels[2], present)] + ([] if maps is None else [maps.flatten(0, 1)])
+        return [first, self._level(1, [*parts, shrink_features(first)], given)]
 
-    def _encode(self, inputs: list[Tensor], finest: Tensor, given: list[Tensor], maps: Tensor | None) -> list[Tensor]:
-        """Features of the levels 1 .. L, each (NB, C, h, w)."""
+    def encode_coarse(self, levels: Sequence[Level], below: Tensor, given: Sequence[Tensor],
+                      present: Tensor | None = None) -> list[Tensor]:
+        """Features of the levels 3 .. L, each (NB, C, h, w), from the whole picture.
+
+        Args:
+            levels: the bands 3 .. L - 1 and the base.
+            below: features of level 2 by :func:`shrink_features`.
+            given, present: as in :meth:`encode_fine`.
+        """
         features: list[Tensor] = []
-        for index, (enter, down) in enumerate(zip(self.enter, self.down)):
-            parts = [inputs[index + 1]]
-            if index == 0:
-                parts.append(finest)
-            if index == 1 and maps is not None:
-                parts.append(maps.flatten(0, 1))
-            if features:
-                parts.append(F.avg_pool2d(features[-1], 2, ceil_mode=True))
-            inside = torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)  # convolutions gain 15 %
-            features.append(down(enter(inside) + given[index]))
+        for index, level in enumerate(levels, FINE_BANDS - 1):
+            features.append(self._level(index, [_inputs(level, present), below], given))
+            below = shrink_features(features[-1])
         coarse = features[-1]
         coarse = coarse + self.whole(coarse.mean(dim=(-2, -1))).unsqueeze(-1).unsqueeze(-1)
         features[-1] = self.wide(coarse)
         return features
 
-    def _decode(self, features: list[Tensor], size: Sequence[int]) -> list[Tensor]:
-        """Answers for the bands, finest first, and for the base, each (NB, 1 + KINDS, h, w)."""
+    def decode_coarse(self, features: Sequence[Tensor]) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """Answers for the bands 3 .. L - 1 and the base; features and decision at level 3 for the finer bands."""
         deep, decision = features[-1], None
         answers = [self.answers[-1](deep)]
-        for index in range(self.levels - 2, -1, -1):
-            fine = features[index]
-            deep = self.up[index](fine + pyramid.enlarge(self.carry[index](deep), fine.shape[-2:]))
-            answer = self.answers[index + 1](deep)
-            decision = answer if decision is None else answer + pyramid.enlarge(decision, fine.shape[-2:])
+        for index in range(self.levels - 2, FINE_BANDS - 2, -1):
+            deep, decision = self._decide(index, features[index - FINE_BANDS + 1], deep, decision)
             answers.insert(0, decision)
-        answers.insert(0, pyramid.enlarge(decision + self.answers[0](deep), size))
-        return answers
+        return answers, deep, decision
+
+    def decode_fine(self, features: Sequence[Tensor], deep: Tensor, decision: Tensor | None,
+                    size: Sequence[int]) -> list[Tensor]:
+        """Answers for the bands 0, 1 and 2, each (NB, 1 + KINDS, h, w).
+
+        Args:
+            features: from :meth:`encode_fine`.
+            deep, decision: from :meth:`decode_coarse`, the same part of the picture.
+            size: (H, W) of that part in full resolution.
+        """
+        answers = []
+        for index in (1, 0):
+            deep, decision = self._decide(index, features[index], deep, decision)
+            answers.insert(0, decision)
+        return [pyramid.enlarge(decision + self.answers[0](deep), size), *answers]
+
+    def judge(self, answer: Tensor, count: int, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What an answer means for a band or the base.
+
+        Args:
+            answer: (NB, 1 + KINDS, h, w).
+            count: N.
+            present: as in :meth:`encode_fine`.
+
+        Returns:
+            Corrections of the pictures' logits (N, B, 1, h, w), of which two differ by at most ``bound``, and the
+            trust in each kind of evidence (B, KINDS, h, w) in (-trust_bound, trust_bound).
+        """
+        answer = answer.float().unflatten(0, (count, -1))
+        own = answer[:, :, :1]
+        share = 1 - 1 / (count if present is None else present.sum(dim=0))  # corrections differ as the answers do
+        correction = share * _bounded(own - others_mean(own, present), self.bound)
+        return correction, _bounded(pyramid.GAIN * mean_of(answer[:, :, 1:], present), self.trust_bound)
+
+    def _level(self, index: int, parts: Sequence[Tensor], given: Sequence[Tensor]) -> Tensor:
+        inside = torch.cat(list(parts), dim=1).contiguous(memory_format=torch.channels_last)  # convolutions gain 15 %
+        return self.down[index](self.enter[index](inside) + given[index])
+
+    def _decide(self, index: int, fine: Tensor, deep: Tensor, decision: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Features and decision of a level from those of the next coarser one."""
+        size = fine.shape[-2:]
+        deep = self.up[index](fine + pyramid.enlarge(self.carry[index](deep), size))
+        answer = self.answers[index + 1](deep)
+        return deep, answer if decision is None else answer + pyramid.enlarge(decision, size)
+
+
+def shrink_features(x: Tensor) -> Tensor:
+    """(NB, C, h, w) -> (NB, C, ceil(h / 2), ceil(w / 2)), as the next coarser level takes them."""
+    return F.avg_pool2d(x, 2, ceil_mode=True)
+
+
+def _inputs(level: Level, present: Tensor | None) -> Tensor:
+    """What the network sees of a level, (NB, LEVEL_INPUTS, h, w)."""
+    grey, evidence = level.grey, level.evidence + ENERGY_OFFSET
+    parts = [_beside(grey, others_mean(grey, present)), _beside(evidence, others_largest(evidence, present))]
+    if level.energy is None:  # the base
+        return torch.cat([torch.zeros_like(parts[0]), *parts], dim=1)
+    energy = level.energy + ENERGY_OFFSET
+    return torch.cat([_beside(energy, others_largest(energy, present)), *parts], dim=1)
 
 
 def mean_of(pictures: Tensor, present: Tensor | None = None) -> Tensor:

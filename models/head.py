@@ -17,41 +17,19 @@ Shape letters: N pictures of one scene, B scenes, L bands.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from itertools import pairwise, zip_longest
 
 import torch
 from torch import Tensor, nn
 
 from models import pyramid
-from models.corrections import CorrectionNetwork, mean_of
-from models.decomposition import Decomposition
+from models.corrections import FINE_BANDS, CorrectionNetwork, Level, mean_of
 from models.evidence import gather_evidence
+from models.head_parts import Coarse, Fine, Handover, HRDecomposition, Spread
+from models.head_windows import fuse_in_parts, wants_parts
 from models.protocol import ROLES, TASKS, Role, Task, Traits
 from models.registry import MODELS
 from utils.signatures import Count
-
-
-@dataclass
-class HRDecomposition(Decomposition):
-    """A decomposition in full resolution.
-
-    ``common``, ``unique1`` and ``unique2`` are for display, and there for two pictures only: with W_i the weight of
-    picture i over all bands, unique_i = max(W_i - W_j, 0) x_i, and common is what is left of the mix W_1 x1 + W_2 x2,
-    so that the three add up to it.
-
-    Attributes:
-        weights: of each picture for each band and the base, L + 1 tensors (N, B, 1, h, w) that sum to 1 over N.
-        energies: logarithms of the pictures' energies, L tensors (N, B, 1, h, w).
-        bases: bases of the pictures, (N, B, 3, h, w).
-        base: the mixed base, (B, 3, h, w).
-        patches: what the published heads draw (training, or with ``patches=True``), patch resolution.
-    """
-
-    weights: list[Tensor] = field(default_factory=list)
-    energies: list[Tensor] = field(default_factory=list)
-    bases: Tensor | None = None
-    base: Tensor | None = None
-    patches: Decomposition | None = None
 
 
 @MODELS.register("FusionHead")
@@ -83,13 +61,15 @@ class FusionHead(nn.Module):
         self.log_gain = nn.Parameter(torch.full((levels,), pyramid.GAIN).log())
         self.exposure_gain = nn.Parameter(torch.zeros(()))
 
-    def decompose(self, *pictures: Tensor, roles: Sequence[Role] = (), task: Task = "none") -> HRDecomposition:
+    def decompose(self, *pictures: Tensor, roles: Sequence[Role] = (), task: Task = "none",
+                  components: bool = True) -> HRDecomposition:
         """Fuse N pictures of one scene, of any size.
 
         Args:
             *pictures: two or more, (B, 3, H, W) in [0, 1].
             roles: of each picture; empty: none is known.
             task: what kind of scene it is.
+            components: whether those of a pair are wanted.
 
         Raises:
             ValueError: roles and pictures differ in number.
@@ -100,11 +80,15 @@ class FusionHead(nn.Module):
         scenes = pictures[0].shape[0]
         indices = torch.tensor([ROLES.index(role) for role in roles or ["none"] * len(pictures)], **like)
         return self(*pictures, roles=indices.unsqueeze(1).expand(-1, scenes),
-                    task=torch.full((scenes,), TASKS.index(task), **like))
+                    task=torch.full((scenes,), TASKS.index(task), **like), components=components)
 
     def forward(self, *pictures: Tensor, roles: Tensor | None = None, task: Tensor | None = None,
-                maps: Tensor | None = None, present: Tensor | None = None) -> HRDecomposition:
+                maps: Tensor | None = None, present: Tensor | None = None,
+                components: bool = True) -> HRDecomposition:
         """Fuse N pictures; what training and inference share.
+
+        Without gradients, large pictures with sides that are multiples of 8 are fused part by part; the result is the
+        same, but has no ``weights``, ``energies`` and bases.
 
         Args:
             *pictures: two or more, (B, 3, H, W) in [0, 1].
@@ -114,6 +98,7 @@ class FusionHead(nn.Module):
                 the head takes none.
             present: (N, B) bool, which pictures a scene has, for batches of scenes with different numbers of pictures.
                 The others get no weight and change nothing. None: all.
+            components: whether those of a pair are wanted.
 
         Raises:
             ValueError: fewer than two pictures, or maps are missing or not wanted.
@@ -124,38 +109,79 @@ class FusionHead(nn.Module):
             raise ValueError(f"FusionHead: map_channels={self.map_channels}, but maps are "
                              f"{'missing' if maps is None else 'given'}")
         none = torch.zeros(len(pictures), pictures[0].shape[0], dtype=torch.long, device=pictures[0].device)
-        roles, task = none if roles is None else roles, none[0] if task is None else task
-        with torch.autocast(none.device.type, enabled=False):
-            *bands, bases = pyramid.build_pyramids([x.float() for x in pictures], self.levels)
-            energies = [pyramid.band_energy(band, self.window).log() for band in bands]
-            greys = _grey_pyramid(bands, bases)
-            evidence = gather_evidence(bands, greys[0], self.levels)
+        given = self.corrections.embed(none if roles is None else roles, none[0] if task is None else task)
+        if not torch.is_grad_enabled() and maps is present is None and wants_parts(pictures):
+            return fuse_in_parts(self, pictures, given, components=components)
         there = None if present is None else present[..., None, None, None]
-        corrections, trusts = self.corrections(energies, greys, evidence, roles, task, maps, there)
-        with torch.autocast(none.device.type, enabled=False):
-            own = [gain * energy for gain, energy in zip(self.log_gain.exp(), energies)]
-            own.append(self.exposure_gain * pyramid.exposure_logits(bases))
-            logits = [logit - mean_of(logit, there) + correction
-                      + (trust * (wide - mean_of(wide, there))).sum(dim=2, keepdim=True)
-                      for logit, trust, wide, correction in zip(own, trusts, evidence, corrections)]
-            if there is not None:
-                logits = [logit.masked_fill(~there, -torch.inf) for logit in logits]
-            weights = [pyramid.mixing_weights(logit) for logit in logits]
-            weights[-1] = limit_shift(weights[-1], bases, self.base_shift, there)
-            return self._mix(pictures, bands, bases, weights, energies, there)
+        fine = self.see(pictures, given, maps, there)
+        coarse = self.settle(fine.handover(), given, there)
+        return self.mix(pictures, fine, coarse, there, components=components)
 
-    def _mix(self, pictures: Sequence[Tensor], bands: list[Tensor], bases: Tensor, weights: list[Tensor],
-             energies: list[Tensor], there: Tensor | None) -> HRDecomposition:
-        mixed = [pyramid.mix(*both) for both in zip([*bands, bases], weights)]
-        fused = pyramid.collapse_pyramid(mixed)
-        if self.overshoot is not None:
-            low, high = pictures[0], pictures[0]  # a scene has at least two pictures, the first among them
-            for index, picture in enumerate(pictures[1:], 1):
-                seen = picture if there is None else torch.where(there[index], picture, pictures[0])
-                low, high = torch.minimum(low, seen), torch.maximum(high, seen)
-            fused = _bend_back(fused, low, high, self.overshoot)
-        parts = _components(*pictures, weights, energies) if len(pictures) == 2 else (None, None, None)
-        return HRDecomposition(*parts, fused, weights=weights, energies=energies, bases=bases, base=mixed[-1])
+    def see(self, pictures: Sequence[Tensor], given: list[Tensor], maps: Tensor | None = None,
+            there: Tensor | None = None) -> Fine:
+        """The three finest bands of pictures, or of a part of them, and the network's features of them."""
+        with torch.autocast(pictures[0].device.type, enabled=False):
+            stack = torch.stack([x.float() for x in pictures])
+            gaussian, bands = _pyramids(stack, FINE_BANDS)
+            evidence = gather_evidence(bands, gaussian[0].mean(dim=2, keepdim=True), FINE_BANDS)
+            levels = self._levels(gaussian[:-1], bands, evidence)
+        return Fine(bands, levels, gaussian[-1], evidence[-1], self.corrections.encode_fine(levels, given, maps, there))
+
+    def settle(self, whole: Handover, given: list[Tensor], there: Tensor | None = None) -> Coarse:
+        """The coarser bands and the base, from the whole picture."""
+        network = self.corrections
+        with torch.autocast(whole.picture.device.type, enabled=False):
+            (*greys, bases), bands = _pyramids(whole.picture, self.levels - FINE_BANDS)
+            evidence = _shrunk(whole.evidence, self.levels - FINE_BANDS)
+            levels = self._levels([*greys, bases], bands, evidence)
+        answers, deep, decision = network.decode_coarse(network.encode_coarse(levels, whole.features, given, there))
+        with torch.autocast(bases.device.type, enabled=False):
+            own = [gain * level.energy for gain, level in zip(self.log_gain[FINE_BANDS:].exp(), levels)]
+            own.append(self.exposure_gain * pyramid.exposure_logits(bases))
+            weights = [self._weights(*one, there) for one in zip(own, levels, answers)]
+            weights[-1] = limit_shift(weights[-1], bases, self.base_shift, there)
+            base = pyramid.mix(bases, weights[-1])
+            fused = pyramid.collapse_pyramid([*map(pyramid.mix, bands, weights), base])
+        return Coarse(levels, weights, bases, base, fused, deep, decision)
+
+    def mix(self, pictures: Sequence[Tensor], fine: Fine, coarse: Coarse, there: Tensor | None = None,
+            spread: Spread | None = None, components: bool = True) -> HRDecomposition:
+        """The fused picture, or a part of it.
+
+        Args:
+            pictures: whole, or the part.
+            fine, coarse: of the same part.
+            there: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
+            spread: the coarse bands' weights over the part, if they are there already.
+            components: whether those of a pair are wanted.
+        """
+        size = pictures[0].shape[-2:]
+        answers = self.corrections.decode_fine(fine.features, coarse.deep, coarse.decision, size)
+        with torch.autocast(pictures[0].device.type, enabled=False):
+            own = [gain * level.energy for gain, level in zip(self.log_gain.exp(), fine.levels)]
+            weights = [self._weights(*one, there) for one in zip(own, fine.levels, answers)]
+            fused = pyramid.collapse_pyramid([*map(pyramid.mix, fine.bands, weights), coarse.fused])
+            if self.overshoot is not None:
+                fused = _bend_back(fused, *_range(pictures, there), self.overshoot)
+            parts = (None, None, None)
+            if components and len(pictures) == 2:
+                parts = _components(*pictures, (spread or coarse.spread(size)).with_bands(weights, fine.levels))
+        energies = [level.energy for level in [*fine.levels, *coarse.levels[:-1]]]
+        return HRDecomposition(*parts, fused, weights=[*weights, *coarse.weights], energies=energies,
+                               bases=coarse.bases, base=coarse.base)
+
+    def _levels(self, gaussian: list[Tensor], bands: list[Tensor], evidence: list[Tensor]) -> list[Level]:
+        """For each picture of ``gaussian`` what the network is told; those beyond the bands are the base."""
+        energies = [pyramid.band_energy(band, self.window).log() for band in bands]
+        return [Level(picture.mean(dim=2, keepdim=True), seen, energy)
+                for picture, seen, energy in zip_longest(gaussian, evidence[:len(gaussian)], energies)]
+
+    def _weights(self, own: Tensor, level: Level, answer: Tensor, there: Tensor | None) -> Tensor:
+        """Weights of the pictures at a level, (N, B, 1, h, w), from the logits of its own energy or exposure."""
+        correction, trust = self.corrections.judge(answer, len(own), there)
+        seen = level.evidence - mean_of(level.evidence, there)  # the softmax does not see the mean; numbers stay small
+        logits = own - mean_of(own, there) + (trust * seen).sum(dim=2, keepdim=True) + correction
+        return pyramid.mixing_weights(logits if there is None else logits.masked_fill(~there, -torch.inf))
 
 
 def _bend_back(x: Tensor, low: Tensor, high: Tensor, limit: float) -> Tensor:
@@ -179,29 +205,30 @@ def limit_shift(weights: Tensor, bases: Tensor, limit: float, present: Tensor | 
     return even + (weights - even) * torch.tanh(shift) / shift
 
 
-def _grey_pyramid(bands: list[Tensor], bases: Tensor) -> list[Tensor]:
-    """Gaussian pyramid of the channel means, L + 1 tensors (N, B, 1, h, w), from the Laplacian one."""
-    greys = [bases.mean(dim=2, keepdim=True)]
-    for band in reversed(bands):
-        coarse = pyramid.enlarge(greys[0].flatten(0, 1), band.shape[-2:]).view(*band.shape[:2], 1, *band.shape[-2:])
-        greys.insert(0, coarse + band.mean(dim=2, keepdim=True))
-    return greys
+def _pyramids(stack: Tensor, levels: int) -> tuple[list[Tensor], list[Tensor]]:
+    """(N, B, C, H, W) -> its Gaussian pyramid, ``levels + 1`` tensors, and the bands between, finest first."""
+    gaussian = _shrunk(stack, levels)
+    bands = [fine - pyramid.enlarge(coarse.flatten(0, 1), fine.shape[-2:]).view_as(fine)
+             for fine, coarse in pairwise(gaussian)]
+    return gaussian, bands
+
+
+def _shrunk(stack: Tensor, levels: int) -> list[Tensor]:
+    """Gaussian pyramid of (N, B, C, H, W)."""
+    return [level.unflatten(0, stack.shape[:2]) for level in pyramid.gaussian_pyramid(stack.flatten(0, 1), levels)]
+
+
+def _range(pictures: Sequence[Tensor], there: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Least and largest value at each pixel and channel; every scene has its first two pictures."""
+    low, high = pictures[0], pictures[0]
+    for index, picture in enumerate(pictures[1:], 1):
+        seen = picture if there is None else torch.where(there[index], picture, pictures[0])
+        low, high = torch.minimum(low, seen), torch.maximum(high, seen)
+    return low, high
 
 
 @torch.no_grad()
-def _components(x1: Tensor, x2: Tensor, weights: list[Tensor], energies: list[Tensor]) -> tuple[Tensor, ...]:
-    """Common and unique parts of a pair as ``HRDecomposition`` describes them."""
-    whole = _overall_weight([weight[0] for weight in weights], energies)
+def _components(x1: Tensor, x2: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Common and unique parts of a pair, see ``HRDecomposition``, from the overall weight of the first picture."""
     unique1, unique2 = (2 * whole - 1).clamp(min=0) * x1, (1 - 2 * whole).clamp(min=0) * x2
     return torch.minimum(whole, 1 - whole) * (x1 + x2), unique1, unique2
-
-
-def _overall_weight(weights: list[Tensor], energies: list[Tensor]) -> Tensor:
-    """One weight of the first picture for all bands, (B, 1, H, W): the mean over the bands by their energy."""
-    size = weights[0].shape[-2:]
-    total = norm = 0
-    for weight, energy in zip(weights, energies):
-        strength = energy.exp().sum(dim=0)
-        total = total + pyramid.enlarge(weight * strength, size)
-        norm = norm + pyramid.enlarge(strength, size)
-    return total / norm

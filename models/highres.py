@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from models import pyramid
 from models.decomposition import Decomposition
 from models.defusion import DeFusionPP
-from models.head import FusionHead, HRDecomposition
+from models.head import FusionHead
+from models.head_parts import HRDecomposition
 from models.layers import choose_kept
 from models.protocol import Traits
 from models.registry import MODELS

@@ -33,7 +33,8 @@ class Traits:
             "windows": ``decompose`` takes sides that are multiples of 16; the results of windows are blended.
             "maps": its ``context`` takes windows; ``fuse`` takes the whole picture and the blended maps.
         many: ``decompose`` takes two pictures or more. Otherwise more than two are fused two by two.
-        roles: ``decompose`` takes the keywords ``roles`` and ``task``.
+        roles: ``decompose`` takes the keywords ``roles`` and ``task``, and ``components=False`` where only the fused
+            picture is wanted.
         has_components: it gives common and unique parts of a pair, not the fused picture alone.
         needs_weights: it fuses only with trained weights.
         training: what it learns from. "decomposition": damaged photographs with masked features; "head": damaged

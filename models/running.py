@@ -26,6 +26,7 @@ class Runner:
     def __init__(self, model: nn.Module, tile: TileOptions, precision: Callable[[], AbstractContextManager]) -> None:
         self.model, self.tile, self.precision = model, tile, precision
 
+    @torch.inference_mode()
     def __call__(self, pictures: Sequence[Tensor], *, roles: Sequence[Role] = (), task: Task = "none",
                  components: bool = True) -> dict[str, Tensor]:
         """Fuse pictures of one scene.
@@ -44,7 +45,7 @@ class Runner:
         traits = self.model.traits
         components = components and traits.has_components and len(pictures) == 2
         names = COMPONENTS if components else COMPONENTS[:1]
-        keywords = {"roles": roles, "task": task} if traits.roles else {}
+        keywords = {"roles": roles, "task": task, "components": components} if traits.roles else {}
 
         def decompose(*batch: Tensor) -> Tensor:
             with self.precision():

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import pyramid
-from models.head import HRDecomposition
+from models.head_parts import HRDecomposition
 from models.losses import CUDLoss, ssim_map
 from models.protocol import ROLES, TASKS, Role
 from models.registry import LOSSES

@@ -1,11 +1,13 @@
 """The head starts as the salience pyramid, is symmetric, bounded, without a grid, and learns with finite gradients."""
 
+from itertools import zip_longest
+
 import pytest
 import torch
 
 from data.registry import SCENARIOS
 from models.baselines import SaliencePyramid
-from models.corrections import CorrectionNetwork, others_largest, others_mean
+from models.corrections import CorrectionNetwork, Level, others_largest, others_mean, shrink_features
 from models.fuser import Fuser
 from models.head import FusionHead, limit_shift
 from models.highres import DeFusionPPHR
@@ -93,8 +95,12 @@ def test_corrections_are_bounded():
     energies = [torch.randn(2, 1, 1, *size) - 4 for size in sizes[:-1]]
     greys = [torch.rand(2, 1, 1, *size) for size in sizes]
     evidence = [torch.randn(2, 1, 2, *size) - 4 for size in sizes]
-    none = torch.zeros(2, 1, dtype=torch.long)
-    corrections, trusts = network(energies, greys, evidence, none, none[0], torch.randn(2, 1, 5, *sizes[2]))
+    levels = [Level(*level) for level in zip_longest(greys, evidence, energies)]
+    given = network.embed(torch.zeros(2, 1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    fine = network.encode_fine(levels[:3], given, torch.randn(2, 1, 5, *sizes[2]))
+    answers, *carried = network.decode_coarse(network.encode_coarse(levels[3:], shrink_features(fine[-1]), given))
+    answers = [*network.decode_fine(fine, *carried, sizes[0]), *answers]
+    corrections, trusts = zip(*(network.judge(answer, 2) for answer in answers))
     corrections = [c[0] - c[1] for c in corrections]
     assert [tuple(c.shape[-2:]) for c in corrections] == sizes
     assert all(c.abs().max() <= 2.0 for c in corrections)

@@ -10,9 +10,9 @@ import torch
 from data.demo import load_photograph
 from data.registry import SCENARIOS
 from metrics import compute
+from models import head_windows
 from models.baselines import SaliencePyramid
 from models.fuser import Fuser
-from models.windows import run_windows
 
 SIDE = 256
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,20 +83,20 @@ def test_edges_are_kept_better_than_by_the_pyramid(scenario):
     assert np.mean(scores["learned"]) > np.mean(scores["pyramid"])
 
 
-@pytest.mark.parametrize("shift", ((16, 16), (37, 53)))
-def test_moving_the_windows_changes_less_than_two_levels(shift):
-    """Windows smaller than the default ones, so that a small picture has many."""
-    model = shipped().model
-    first, second, _ = (torch.cat(list(x), dim=-1) for x in pairs("exposure"))
-
-    @torch.inference_mode()
-    def fuse(moved: tuple[int, int]) -> torch.Tensor:
-        def decompose(x: torch.Tensor) -> torch.Tensor:
-            return model.decompose(*x.split(3, dim=1)).fused
-        return run_windows(decompose, torch.cat([first, second]), size=128, overlap=32, batch=8, shift=moved)
-
-    changes = (fuse(shift) - fuse((0, 0))).abs().mean() * 255
-    assert 0 < changes < 2
+@pytest.mark.parametrize("count", (2, 3))
+def test_parts_of_a_large_picture_make_the_whole(count, monkeypatch):
+    """Part by part as at once, to a hundredth of a level at every pixel: seams, borders and odd sides included."""
+    first, second, _ = (torch.cat([x[0], x[1]], dim=-1)[..., :461, :499] for x in map(list, pairs("exposure")))
+    pictures = [torch.cat([x, x.flip(1)], dim=1)[:, :461] for x in (first, second, (first + second) / 2)][:count]
+    at_once = shipped().run(pictures)
+    monkeypatch.setattr(head_windows, "LARGEST", 1)
+    monkeypatch.setattr(head_windows, "AREA", count * 360**2)
+    parts = head_windows.split(496, 544, 360**2)
+    assert len(parts) >= 4 and max(len(range(*part.rows.indices(496))) for part in parts) < 250
+    got = shipped().run(pictures)
+    assert got.keys() == at_once.keys() and len(got) == (4 if count == 2 else 1)
+    for name, want in at_once.items():
+        assert (got[name] - want).abs().max() < 0.01 / 255, name
 
 
 def test_the_order_of_the_pair_has_no_say():

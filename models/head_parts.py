@@ -1,0 +1,127 @@
+"""What the full-resolution head passes on: from the finest bands to the coarser ones, and the result.
+
+Shape letters: N pictures of one scene, B scenes, L bands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from models import pyramid
+from models.corrections import Level, shrink_features
+from models.decomposition import Decomposition
+
+
+@dataclass
+class HRDecomposition(Decomposition):
+    """A decomposition in full resolution.
+
+    ``common``, ``unique1`` and ``unique2`` are for display, and there for two pictures only: with W_i the weight of
+    picture i over all bands, unique_i = max(W_i - W_j, 0) x_i, and common is what is left of the mix W_1 x1 + W_2 x2,
+    so that the three add up to it.
+
+    Attributes:
+        weights: of each picture for each band and the base, L + 1 tensors (N, B, 1, h, w) that sum to 1 over N.
+        energies: logarithms of the pictures' energies, L tensors (N, B, 1, h, w).
+        bases: bases of the pictures, (N, B, 3, h, w).
+        base: the mixed base, (B, 3, h, w).
+        patches: what the published heads draw (training, or with ``patches=True``), patch resolution.
+    """
+
+    weights: list[Tensor] = field(default_factory=list)
+    energies: list[Tensor] = field(default_factory=list)
+    bases: Tensor | None = None
+    base: Tensor | None = None
+    patches: Decomposition | None = None
+
+
+@dataclass
+class Handover:
+    """What the coarser bands are made of, at 1/8 of the resolution.
+
+    Attributes:
+        picture: the pictures, (N, B, 3, h, w).
+        evidence: (N, B, KINDS, h, w).
+        features: the network's, (NB, C, h, w).
+    """
+
+    picture: Tensor
+    evidence: Tensor
+    features: Tensor
+
+
+@dataclass
+class Fine:
+    """The three finest bands.
+
+    Attributes:
+        bands: (N, B, 3, h, w) each.
+        levels: what the network is told about them.
+        picture, evidence: of the next coarser level.
+        features: the network's, of the levels 1 and 2.
+    """
+
+    bands: list[Tensor]
+    levels: list[Level]
+    picture: Tensor
+    evidence: Tensor
+    features: list[Tensor]
+
+    def handover(self) -> Handover:
+        """What the coarser bands need."""
+        return Handover(self.picture, self.evidence, shrink_features(self.features[-1]))
+
+
+@dataclass
+class Spread:
+    """Sums over bands for the overall weight of a pair's first picture, (B, 1, H, W).
+
+    Attributes:
+        total: of weight x energy.
+        norm: of energy.
+    """
+
+    total: Tensor | float
+    norm: Tensor | float
+
+    @torch.no_grad()
+    def with_bands(self, weights: Sequence[Tensor], levels: Sequence[Level]) -> Tensor:
+        """The overall weight, with the finer bands: the mean over all bands by their energy."""
+        size = weights[0].shape[-2:]
+        more = spread_bands(weights, levels, size)
+        return (self.total + more.total) / (self.norm + more.norm)
+
+
+@torch.no_grad()
+def spread_bands(weights: Sequence[Tensor], levels: Sequence[Level], size: Sequence[int]) -> Spread:
+    """Sums over bands, enlarged to ``size``."""
+    strengths = [level.energy.exp().sum(dim=0) for level in levels]
+    return Spread(sum(pyramid.enlarge(weight[0] * strength, size) for weight, strength in zip(weights, strengths)),
+                  sum(pyramid.enlarge(strength, size) for strength in strengths))
+
+
+@dataclass
+class Coarse:
+    """The coarser bands, decided.
+
+    Attributes:
+        levels: what the network is told, bands and base.
+        weights: of the pictures, as many.
+        bases, base: (N, B, 3, h, w) and mixed, (B, 3, h, w).
+        fused: the fused picture at 1/8 of the resolution, (B, 3, h, w).
+        deep, decision: the network's, for the finer bands.
+    """
+
+    levels: list[Level]
+    weights: list[Tensor]
+    bases: Tensor
+    base: Tensor
+    fused: Tensor
+    deep: Tensor
+    decision: Tensor | None
+
+    def spread(self, size: Sequence[int]) -> Spread:
+        """Sums over the coarser bands, enlarged to ``size``."""
+        return spread_bands(self.weights[:-1], self.levels[:-1], size)

@@ -1,0 +1,130 @@
+"""The full-resolution head on large pictures: the same result as at once, in memory for a part of them.
+
+The coarser bands need the whole picture, but only at an eighth of its resolution. So the pictures are gone through
+twice: once for what the coarser bands are made of, and, when these are decided, once for the finer bands and the fused
+picture. What a pixel of a fine band depends on lies within ``REACH`` pixels; each part is seen with that much around
+it. Parts begin at multiples of 8 pixels, so that their pyramids are parts of the whole picture's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from models.corrections import FINE_BANDS
+from models.head_parts import Coarse, Handover, HRDecomposition, Spread
+
+STRIDE = 2**FINE_BANDS
+REACH = 80  # by the sum of all filters; a multiple of STRIDE
+LARGEST = 5 * 2**20  # pixels of all pictures together that are worked on at once, with about 200 bytes for each
+AREA = LARGEST // 2  # the same for a part: smaller, so that the allocator keeps its memory from part to part
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a picture, and what is seen of its surroundings.
+
+    Attributes:
+        rows, columns: the rectangle.
+        seen_rows, seen_columns: with up to ``REACH`` pixels more on every side.
+    """
+
+    rows: slice
+    columns: slice
+    seen_rows: slice
+    seen_columns: slice
+
+    def seen(self, x: Tensor, stride: int = 1) -> Tensor:
+        """The part of (..., H / stride, W / stride) with its surroundings."""
+        return x[..., _scaled(self.seen_rows, stride), _scaled(self.seen_columns, stride)]
+
+    def own(self, x: Tensor, stride: int = 1) -> Tensor:
+        """The rectangle itself out of what :meth:`seen` gave."""
+        top, left = (seen.start for seen in (self.seen_rows, self.seen_columns))
+        rows, columns = (slice(side.start - start, side.stop - start)
+                         for side, start in ((self.rows, top), (self.columns, left)))
+        return x[..., _scaled(rows, stride), _scaled(columns, stride)]
+
+    def place(self, whole: Tensor, stride: int = 1) -> Tensor:
+        """The rectangle's place in (..., H / stride, W / stride)."""
+        return whole[..., _scaled(self.rows, stride), _scaled(self.columns, stride)]
+
+
+def _scaled(pixels: slice, stride: int) -> slice:
+    return slice(pixels.start // stride, -(-pixels.stop // stride))
+
+
+def split(height: int, width: int, area: int, reach: int = REACH) -> list[Part]:
+    """Parts of a picture, of about ``area`` pixels each with their surroundings.
+
+    Args:
+        height, width: multiples of ``STRIDE``.
+    """
+    side = max(int(area**0.5) - 2 * reach, 2 * reach)
+    return [Part(rows, columns, _around(rows, height, reach), _around(columns, width, reach))
+            for rows in _pieces(height, side) for columns in _pieces(width, side)]
+
+
+def _pieces(length: int, side: int) -> Iterator[slice]:
+    step = -(-length // -(-length // side))
+    step += -step % STRIDE
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+def _around(pixels: slice, length: int, reach: int) -> slice:
+    return slice(max(pixels.start - reach, 0), min(pixels.stop + reach, length))
+
+
+def wants_parts(pictures: Sequence[Tensor]) -> bool:
+    """Whether pictures (B, 3, H, W) are too large to be worked on at once, and of sides that can be cut."""
+    height, width = pictures[0].shape[-2:]
+    return sum(x[:, 0].numel() for x in pictures) > LARGEST and height % STRIDE == 0 and width % STRIDE == 0
+
+
+def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, components: bool = True) -> HRDecomposition:
+    """Fuse large pictures part by part.
+
+    Args:
+        head: a ``FusionHead`` without maps.
+        pictures: (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
+        given: what the network is told about roles and task.
+        components: whether those of a pair are wanted.
+
+    Returns:
+        The fused picture and the components, without the weights of the bands.
+    """
+    height, width = pictures[0].shape[-2:]
+    parts = split(height, width, AREA // sum(len(x) for x in pictures))
+    coarse = head.settle(_gather(head, pictures, given, parts), given)
+    spread = coarse.spread((height, width)) if components and len(pictures) == 2 else None
+    names = ("fused", "common", "unique1", "unique2") if spread else ("fused",)
+    results = {name: torch.empty_like(pictures[0], dtype=torch.float32) for name in names}
+    for part in parts:
+        seen = [part.seen(x) for x in pictures]
+        out = head.mix(seen, head.see(seen, given), _part_of(coarse, part), components=spread is not None,
+                       spread=spread and Spread(part.seen(spread.total), part.seen(spread.norm)))
+        for name, result in results.items():
+            part.place(result).copy_(part.own(getattr(out, name)))
+    return HRDecomposition(*(results.get(name) for name in ("common", "unique1", "unique2", "fused")))
+
+
+def _gather(head, pictures: Sequence[Tensor], given: list[Tensor], parts: list[Part]) -> Handover:
+    """What the coarser bands of the whole picture are made of."""
+    height, width = pictures[0].shape[-2:]
+    whole: dict[str, Tensor] = {}
+    for part in parts:
+        handover = head.see([part.seen(x) for x in pictures], given).handover()
+        for name, value in vars(handover).items():
+            if name not in whole:
+                whole[name] = value.new_empty(*value.shape[:-2], height // STRIDE, width // STRIDE)
+            part.place(whole[name], STRIDE).copy_(part.own(value, STRIDE))
+    return Handover(**whole)
+
+
+def _part_of(coarse: Coarse, part: Part) -> Coarse:
+    """The part of the coarser bands that the finer ones are built on."""
+    decision = None if coarse.decision is None else part.seen(coarse.decision, STRIDE)
+    return replace(coarse, fused=part.seen(coarse.fused, STRIDE), deep=part.seen(coarse.deep, STRIDE),
+                   decision=decision)
