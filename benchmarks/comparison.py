@@ -11,15 +11,15 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from data.demo import PHOTOGRAPHS, write_demo
-from metrics import COMMON, compute
+from metrics import COMMON
 from metrics.evaluate import score_folders
-from metrics.folders import Method, find_scenes, find_sources
+from metrics.folders import Method, find_scenes, find_sources, with_truths
 from metrics.index import Chapter, write_index
 from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison, file_name
@@ -126,13 +126,14 @@ def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], prov
     task, place = TASKS[name], name.lower()
     sources = (find_sources(demo / "ivf" / "ir", demo / "ivf" / "vi") if name == "IVF"
                else find_scenes(demo / place / "input"))
+    if task.truth:
+        sources = with_truths(sources, demo / "photos")
     weightless = {method: Fuser(MODELS.create(model, **keywords))
                   for method, (model, keywords) in (EVERYWHERE | task.methods).items()}
     methods = [fuse_pairs(method, fuser, sources, demo / "fused" / place, name)
                for method, fuser in (weightless | learned).items()]
-    comparison = score_folders(sources, methods, [*COMMON, *task.names], workers=0)
-    if task.truth:
-        comparison = add_truth(comparison, demo / "photos")
+    names = [*COMMON, *task.names, *(TRUTH if task.truth else ())]
+    comparison = score_folders(sources, methods, names, workers=0)
     write_report(comparison, out / place, title=f"{task.title}: simulated pairs", note=f"{NOTE} {task.note}",
                  provenance=provenance, count=SHOWN,
                  links={"All tasks": "../index.html"}, limits=LIMITS, markdown=False)
@@ -147,25 +148,6 @@ def fuse_pairs(method: str, fuser: Fuser, sources: PairList, folder: Path, task:
         fused = fuser(pair.first, pair.second, task=task, components=False).fused
         write_picture(folder / f"{pair.stem}.png", fused)
     return Method(method, folder)
-
-
-def add_truth(comparison: Comparison, photographs: Path) -> Comparison:
-    """The comparison with two metrics more, against the photographs from which the pairs were made.
-
-    Args:
-        comparison: of every method and pair.
-        photographs: holds ``<stem>.png`` of every pair.
-    """
-    names, scores = (*comparison.names, *TRUTH), dict(comparison.scores)
-    for method in comparison.methods:
-        values = {}
-        for pair in comparison.sources.pairs:
-            first, second, fused, truth = map(read_grey_or_rgb, (
-                pair.first, pair.second, method.pictures[pair.stem], photographs / f"{pair.stem}.png"))
-            added = compute(TRUTH, first, second, fused, truth=truth)
-            values[pair.stem] = scores[method.name].values[pair.stem] | added
-        scores[method.name] = replace(scores[method.name], names=names, values=values)
-    return replace(comparison, names=names, scores=scores)
 
 
 def draw_sheet(comparison: Comparison, sides: tuple[str, str]) -> np.ndarray:

@@ -119,7 +119,11 @@ def test_a_ground_truth_goes_by_its_name_wherever_it_stands(tmp_path, truth):
     assert found.problems == [] and found.notes == [f"ground truths by their names, not fused: {truth}.png"]
 
 
-def test_other_words_are_no_ground_truth():
+def test_other_words_are_no_ground_truth(tmp_path):
+    for name in ("ref_001_ir", "ref_001_vi"):  # what all files of a scene are called is the scene's name
+        picture(tmp_path / f"{name}.png")
+    assert names(find_pairs(options(tmp_path, datashell="IVF"), "any")) == [
+        ("ref_001", "ref_001_ir.png", "ref_001_vi.png")]
     assert not any(map(is_truth, ("refocused", "lytro-01-A", "gtr", "far", "truthful", "1")))
 
 
@@ -190,14 +194,14 @@ def test_of_pictures_of_two_sizes_those_of_one_are_used(tmp_path):
     for name, level, size in (("P_A", 30, (24, 20)), ("P_B", 110, (24, 20)), ("DSC_01", 9, (48, 40)),
                               ("DSC_05", 240, (48, 40))):
         picture(tmp_path / "P" / f"{name}.png", level, size)
-    for name, level, size in (("1", 5, (24, 20)), ("2", 30, (30, 20)), ("3", 60, (30, 20))):
+    for name, level, size in (("1", 5, (60, 50)), ("2", 30, (30, 20)), ("3", 60, (30, 20))):
         picture(tmp_path / "Q" / f"{name}.png", level, size)
     picture(tmp_path / "R" / "1.png", 5, (24, 20))
     picture(tmp_path / "R" / "2.png", 5, (20, 24))
     found = find_pairs(options(tmp_path, datashell="MEF"), "any")
     assert names(found) == [("P", "P_B.png", "P_A.png"), ("Q", "3.png", "2.png")]
     assert "P: DSC_01.png (48 x 40), DSC_05.png (48 x 40) not used" in found.problems[0]
-    assert "Q: 1.png (24 x 20) not used" in found.problems[1]
+    assert "Q: 1.png (60 x 50) not used" in found.problems[1]
     assert "R: two pictures of one size are needed, there are 1.png (24 x 20), 2.png (20 x 24)" in found.problems[2]
 
 
