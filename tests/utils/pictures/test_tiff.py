@@ -78,10 +78,22 @@ def test_palettes_bilevel_and_cmyk_become_grey_or_rgb(tmp_path):
     assert np.abs(read_picture(tmp_path / "c.tif").pixels.astype(int) - np.asarray(image.convert("RGB"))).max() <= 1
 
 
+def write_strip(path, content, *, compression=1, bits=8, without=0):
+    """A grey TIFF of one strip, without one of its entries."""
+    start = 8 + 2 + 12 * (9 - bool(without)) + 4
+    entries = [(256, W), (257, H), (258, bits), (259, compression), (262, 1), (273, start), (277, 1), (278, H),
+               (279, len(content))]
+    entries = [entry for entry in entries if entry[0] != without]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    head += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    path.write_bytes(head + bytes(4) + content)
+
+
 @pytest.mark.parametrize("bits, top", [(4, 255), (12, 65535)])
 def test_few_bits_span_the_whole_range(tmp_path, bits, top):
-    array = (np.arange(H * W).reshape(H, W) % 2**bits).astype(np.uint8 if bits < 9 else np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", array, bitspersample=bits, photometric="minisblack", rowsperstrip=H)
+    array = np.arange(H * W).reshape(H, W) % 2**bits
+    digits = array[..., None] >> np.arange(bits)[::-1] & 1
+    write_strip(tmp_path / "a.tif", np.packbits(digits.reshape(H, -1), axis=1).tobytes(), bits=bits)
     pixels = read_picture(tmp_path / "a.tif").pixels[..., 0]
     assert np.array_equal(pixels, np.floor(array / (2**bits - 1) * top + 0.5))
 
@@ -91,25 +103,15 @@ def test_jpeg_inside_is_rgb(tmp_path):
     assert np.abs(read_picture(tmp_path / "a.tif").pixels.astype(int) - RGB8).mean() < 3
 
 
-def with_compression(path, number, content, *, without=0):
-    """A grey TIFF of one strip under any compression number, without one of its entries."""
-    entries = [(256, W), (257, H), (258, 8), (259, number), (262, 1), (273, 8 + 2 + 12 * (9 - bool(without)) + 4),
-               (277, 1), (278, H), (279, len(content))]
-    entries = [entry for entry in entries if entry[0] != without]
-    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
-    head += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
-    path.write_bytes(head + bytes(4) + content)
-
-
 def test_jpeg_2000_inside_is_read_and_an_unknown_compression_is_named(tmp_path):
     assert np.abs(stored(tmp_path / "a.tif", GREY8, compression="jpeg2000").astype(int) - GREY8).max() <= 2
-    with_compression(tmp_path / "b.tif", 34999, bytes(1000))
+    write_strip(tmp_path / "b.tif", bytes(1000), compression=34999)
     with pytest.raises(UserError, match=r"b\.tif: compressed by number 34999, which cannot be decoded"):
         read_picture(tmp_path / "b.tif")
 
 
 def test_without_a_word_on_its_colours_black_is_zero(tmp_path):
-    with_compression(tmp_path / "a.tif", 1, GREY8.tobytes(), without=262)
+    write_strip(tmp_path / "a.tif", GREY8.tobytes(), without=262)
     assert np.array_equal(read_picture(tmp_path / "a.tif").pixels[..., 0], GREY8)
 
 
