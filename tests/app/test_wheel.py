@@ -24,7 +24,7 @@ sys.modules.update(dict.fromkeys({blocked}))
 import numpy as np, defusionpp
 rng = np.random.default_rng(0)
 first, second = (rng.integers(0, 256, (48, 64), dtype=np.uint8) for _ in range(2))
-fused = defusionpp.Fuser.from_pretrained(device="cpu")(first, second).fused
+fused = defusionpp.Fuser.from_pretrained("defusionpp_hr", device="cpu")(first, second).fused
 print(fused.shape, defusionpp.compute("EN,SSIM,VIF", first, second, fused[..., 0]).keys())
 """
 
@@ -111,8 +111,19 @@ def test_a_missing_extra_is_one_line_with_the_command(installed: Installed) -> N
                                               "pip install 'defusionpp[report]'")
 
 
-@pytest.mark.parametrize("command", ["fuse", "metrics", "train", "check", "export"])
-def test_every_command_answers_help(installed: Installed, command: str) -> None:
+def test_every_module_finds_the_others(installed: Installed) -> None:
+    script = ("import importlib, pkgutil, sys, defusionpp\n"
+              "for module in pkgutil.walk_packages(defusionpp.__path__, 'defusionpp.'):\n"
+              "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+              "print(sum(name.startswith('defusionpp.') for name in sys.modules))")
+    done = installed.run("-c", script)
+    assert done.returncode == 0, done.stderr
+    modules = [path for path in (installed.site / "defusionpp").rglob("*.py") if path.name != "__main__.py"]
+    assert int(done.stdout) == len(modules) - 1  # all but defusionpp itself
+
+
+@pytest.mark.parametrize("command", ["fuse", "metrics", "train"])
+def test_the_console_script_answers_help(installed: Installed, command: str) -> None:
     done = installed.command(command, "--help")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: defusionpp {command} ")
