@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.colour import COLORS, TASKS, as_grey, as_rgb, default_color, known_word, merge_chroma
 from models.inputs import Source, check_sizes, read_source, restore
 from models.registry import MODELS, model_from_options
-from models.running import COMPONENTS, Runner
+from models.running import COMPONENTS, Runner, roles_of
 from models.weight_files import find_weights, pretrained_names, weight_checksum
 from models.weights import load_weights
 from models.zoo import model_of_weights
@@ -159,9 +159,11 @@ class Fuser:
 
     def _fuse(self, units: list[Tensor], mode: str, task: str | None, components: bool) -> dict[str, Tensor]:
         """Unit pictures (C, H, W) in, named unit pictures out."""
+        roles, kind = roles_of(task, units)
+        seen = [as_rgb(x if mode == "rgb" else as_grey(x)) for x in units]
+        result = self.run(seen, roles=roles, task=kind, components=components)
         if mode == "rgb":
-            return self.run([as_rgb(x) for x in units], components=components)
-        result = self.run([as_rgb(as_grey(x)) for x in units], components=components)
+            return result
         result = {name: luma(value) for name, value in result.items()}
         if mode == "ycbcr" and any(x.shape[0] == 3 for x in units):
             chroma = merge_chroma(units, task)

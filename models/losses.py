@@ -13,6 +13,7 @@ from models.registry import LOSSES
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)  # kept for later calls, and autograd refuses tensors made in inference mode
 def _blur_matrix(length: int, size: int, sigma: float, device: torch.device) -> Tensor:
     """Gaussian of ``size`` taps with a reflecting border as a linear map (length, length)."""
     x = torch.arange(size, dtype=torch.float64) - size // 2

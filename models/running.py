@@ -87,6 +87,22 @@ class Runner:
             return _stacked(model.fuse(*(picture.unsqueeze(0) for picture in pictures), maps.unsqueeze(0)), names)[0]
 
 
+def roles_of(task: str | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role, ...], Task]:
+    """What a model is told of the pictures of a scene, from what the user says and from their channels.
+
+    Args:
+        task: "IVF" (the first is infrared, the second visible), "MEF" or "MFF". Not given: grey with colour is taken
+            for infrared with visible, as in :func:`models.colour.default_color`.
+        pictures: (C, H, W), one channel exactly if the picture is grey.
+    """
+    if task == "IVF":
+        return ("infrared", "visible", *("none" for _ in pictures[2:])), "ivf"
+    channels = [x.shape[0] for x in pictures]
+    if task is None and set(channels) == {1, 3}:
+        return tuple("infrared" if count == 1 else "visible" for count in channels), "ivf"
+    return (), {None: "none", "MEF": "mef", "MFF": "mff"}[task]
+
+
 def _stacked(out: Decomposition, names: Sequence[str]) -> Tensor:
     """The named parts (B, 3, H, W) as one tensor (B, 3 K, H, W)."""
     return torch.cat([getattr(out, name).float() for name in names], dim=1)

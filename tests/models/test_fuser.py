@@ -1,5 +1,7 @@
 """The fuser keeps size, depth and colour of any input, gives the same for files and arrays, and says what is wrong."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -222,6 +224,27 @@ def test_a_model_of_pairs_takes_more(fuse):
     """Two by two; a result of many has no parts."""
     result = fuse(*[picture(32, 40, 1, seed=i) for i in range(3)])
     assert result.fused.shape == (32, 40, 1) and result.common is None
+
+
+class Listener(Average):
+    """Remembers what it is told of the pictures."""
+
+    traits = replace(Average.traits, roles=True)
+
+    def decompose(self, *images, **told):
+        self.told = told
+        return super().decompose(*images)
+
+
+@pytest.mark.parametrize(("channels", "task", "roles", "kind"), [
+    ((1, 3), "ivf", ("infrared", "visible"), "ivf"), ((3, 3), "IVF", ("infrared", "visible"), "ivf"),
+    ((1, 1, 1), "IVF", ("infrared", "visible", "none"), "ivf"), ((3, 1), None, ("visible", "infrared"), "ivf"),
+    ((3, 3), None, (), "none"), ((1, 1), None, (), "none"), ((3, 3, 3), "MEF", (), "mef"), ((3, 3), "MFF", (), "mff")])
+def test_a_model_is_told_the_roles_of_the_pictures(channels, task, roles, kind):
+    listener = Listener()
+    pictures = [picture(20, 30, count, seed=seed) for seed, count in enumerate(channels)]
+    Fuser(listener, device="cpu")(*pictures, task=task)
+    assert (listener.told["roles"], listener.told["task"]) == (roles, kind)
 
 
 def test_a_third_picture_of_another_size_is_named(fuse):

@@ -12,6 +12,7 @@ from data.sample import Sample
 from data.synthesis import Synthesizer
 from models.head import FusionHead
 from models.highres import DeFusionPPHR
+from models.losses import ssim_map
 from models.protocol import TASKS
 from models.registry import LOSSES
 from models.structural import (
@@ -90,6 +91,17 @@ def test_gradient_is_finite_without_any_structure():
     flat = torch.full((1, 3, 20, 20), 0.5, requires_grad=True)
     structural_loss(flat, (flat.detach(), flat.detach()), (5, 9, 17)).sum().backward()
     assert flat.grad.isfinite().all()
+
+
+def test_similarity_seen_in_inference_mode_first_can_be_trained_on():
+    """The blur of a size is kept; what inference mode made would be refused by autograd."""
+    x, y = images(2, side=23)
+    with torch.inference_mode():
+        before = ssim_map(x, y)
+    x.requires_grad_(True)
+    after = ssim_map(x, y)
+    after.sum().backward()
+    assert torch.equal(after.detach(), before) and x.grad.abs().sum() > 0
 
 
 def test_windows_are_averaged():

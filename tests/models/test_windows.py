@@ -40,6 +40,16 @@ def test_a_constant_error_of_each_window_blends_without_a_seam():
     assert steps < 0.1 * 0.05
 
 
+def test_two_windows_meet_in_a_ramp_of_their_whole_overlap():
+    """Windows of 0 and of 1 that share 32 columns: the blend rises as sin^2 over all of these."""
+    values = iter([0.0, 1.0])
+    image = torch.rand(3, 16, 128)  # with its margins 48 x 160: two windows of 96, from 0 and from 64
+    out = run_windows(lambda x: torch.full_like(x[:, :1], next(values)), image, size=96, overlap=32, batch=1)
+    position = torch.arange(128.0) + 16 + 0.5 - 64
+    expected = torch.sin(torch.pi / 2 * (position / 32).clamp(0, 1)).square()
+    torch.testing.assert_close(out, expected.expand(1, 16, -1), atol=1e-5, rtol=0)
+
+
 def test_maps_of_a_coarser_grid_come_back_aligned():
     image = torch.rand(2, 301, 290, generator=torch.Generator().manual_seed(1))
     out = run_windows(lambda x: torch.nn.functional.avg_pool2d(x, 4), image, stride=4)
