@@ -1,23 +1,16 @@
 """Scoring many pairs on worker processes, beside a program that is busy with other things (fusing, say)."""
 
-import contextlib
 import math
-import os
-import signal
-import sys
-import threading
-import types
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, replace
-from multiprocessing import connection, get_context, parent_process, resource_tracker
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from metrics import METRICS, compute, expand
 from metrics.folders import Method, find_results, read_sources
+from metrics.pool import Pool
 from metrics.ranking import Comparison
 from metrics.scores import Scores
 from utils.errors import UserError
@@ -38,60 +31,6 @@ class SourceFiles:
 
 Picture = np.ndarray | str | Path
 Progress = Callable[[], None]
-
-# A worker is one thread of arithmetic: more would fight with the fusing for the same cores.
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-                                      "NUMBA_NUM_THREADS")}
-_QUEUED_PER_WORKER = 4
-
-
-class Pool:
-    """Worker processes that score triples.
-
-    Workers are spawned, never forked, so the pool is safe beside PyTorch and its threads. They import this package
-    and not the caller's script. They run at a lower priority than the caller, leave Ctrl-C to it and end when it dies.
-    A submission waits while too many triples are queued, so the memory stays bounded.
-
-    Args:
-        workers: processes; 0 scores inside ``submit``, in the calling process.
-    """
-
-    def __init__(self, workers: int = 1) -> None:
-        if workers < 0:
-            raise ValueError(f"Pool: workers={workers}; give 0 or more")
-        self._executor: ProcessPoolExecutor | None = None
-        self._free = threading.BoundedSemaphore(max(1, workers * _QUEUED_PER_WORKER))
-        if workers:
-            with _plain_start():  # the executor starts a worker for a submission that finds none idle
-                self._executor = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
-                for _ in range(workers):
-                    self._executor.submit(_no_work)
-
-    def submit(self, names: Sequence[str], colour: str, triple: Sequence[Picture | SourceFiles | None]) -> Future:
-        """Queue one triple; the future's result is what ``_score`` gives."""
-        if self._executor is None:
-            done: Future = Future()
-            done.set_result(_score(tuple(names), colour, *triple))
-            return done
-        self._free.acquire()
-        try:
-            future = self._executor.submit(_score, tuple(names), colour, *triple)
-        except BrokenExecutor as error:  # a worker was killed
-            future = Future()
-            future.set_exception(error)
-        future.add_done_callback(lambda _: self._free.release())
-        return future
-
-    def close(self) -> None:
-        """Stop the workers; what is still queued is dropped."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> "Pool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Scorer:
@@ -144,7 +83,7 @@ class Scorer:
         """
         if stem in self._futures:
             raise ValueError(f"Scorer.submit: {stem!r} was submitted before; give every pair its own stem")
-        self._futures[stem] = self._pool.submit(self.names, self.colour, (a, b, f, truth))
+        self._futures[stem] = self._pool.submit(_score, self.names, self.colour, a, b, f, truth)
         if seconds is not None:
             self._seconds[stem] = float(seconds)
 
@@ -265,64 +204,3 @@ def _score(names: tuple[str, ...], colour: str, a: Picture | SourceFiles, b: Pic
 def _read(picture: Picture) -> np.ndarray:
     """(H, W) or (H, W, 1 or 3) uint8."""
     return read_grey_or_rgb(Path(picture)) if isinstance(picture, (str, Path)) else to_8_bit(picture)
-
-
-def _start_worker() -> None:
-    """One thread, low priority, and the compiled metrics loaded before the first picture comes."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(5)
-    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
-    compute("common", *noise)
-
-
-def _end_with_parent() -> None:
-    """A worker that waits for work would outlive a caller that was killed."""
-    connection.wait([parent_process().sentinel])
-    os._exit(1)
-
-
-def _no_work() -> None:
-    """What the first submission does, so that the workers start at once."""
-
-
-@contextlib.contextmanager
-def _plain_start() -> Iterator[None]:
-    """Start workers with one thread each and without importing the caller's script.
-
-    A spawned process runs the script again as ``__mp_main__`` to find its functions; ours are in this package, and
-    a script that imports PyTorch would cost each worker seconds and hundreds of megabytes.
-    """
-    main, environment = sys.modules["__main__"], {name: os.environ.get(name) for name in _ONE_THREAD}
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    os.environ.update(_ONE_THREAD)
-    try:
-        with _deaf_children():
-            yield
-    finally:
-        sys.modules["__main__"] = main
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Start processes that never hear a terminal's Ctrl-C or hang-up, which it sends to them as well.
-
-    They inherit the signals as blocked. In this process they wait until the block ends.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    signals = {signal.SIGINT, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        resource_tracker.ensure_running()  # unblocks some signals
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

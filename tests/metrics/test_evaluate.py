@@ -3,8 +3,11 @@
 import csv
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -83,6 +86,32 @@ def test_what_cannot_be_scored_is_told_and_stops_nothing(tmp_path):
         scores = scorer.collect()
     assert scores.stems == ("good",)
     assert "80 x 60, 80 x 60, 80 x 59" in scores.problems[0] and "broken.png" in scores.problems[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_score_that_fails_costs_only_itself(workers):
+    a = texture(1)
+    with Scorer(["EN"], workers=workers) as scorer:
+        for stem, pixels in (("good", a), ("bad", object()), ("dropped", a), ("last", a)):
+            scorer.submit(stem, a, a, pixels)
+        scores = scorer.collect(without={"dropped"})
+    assert scores.stems == ("good", "last")
+    assert len(scores.problems) == 1 and scores.problems[0].startswith("bad: not scored (")
+
+
+def test_a_killed_worker_costs_its_pairs_alone():
+    """As the system does when the memory is full."""
+    a = texture(1)
+    with Scorer(["EN"], workers=1) as scorer:
+        scorer.submit("before", a, a, a)
+        scorer._futures["before"].result()
+        os.kill(next(iter(scorer._pool._executor._processes)), signal.SIGKILL)
+        while not scorer._pool._executor._broken:
+            time.sleep(0.01)
+        scorer.submit("after", a, a, a)
+        scores = scorer.collect()
+    assert scores.stems == ("before",)
+    assert scores.problems == ("after: not scored: the scoring process was killed",)
 
 
 def test_unknown_metric_stops_before_any_work():
