@@ -186,10 +186,11 @@ class DeFusionPP(nn.Module):
         return common, unique, self.fuse_block(self.refine(mixed) + mixed)
 
     def paint(self, common: Tensor, unique: Tensor, fused: Tensor, grid: tuple[int, int]) -> Decomposition:
-        """The pixel heads, on what ``finish`` gives."""
-        unique1, unique2 = self._picture(self.unique_head(unique), grid).chunk(2)
-        return Decomposition(self._picture(self.common_head(common), grid), unique1, unique2,
-                             self._picture(self.fuse_head(fused), grid))
+        """The pixel heads, on what ``finish`` gives. In float32: bf16 has fewer levels than a 16-bit picture."""
+        with torch.autocast(fused.device.type, enabled=False):
+            common, unique, fused = (self._picture(head(tokens.float()), grid) for head, tokens in (
+                (self.common_head, common), (self.unique_head, unique), (self.fuse_head, fused)))
+        return Decomposition(common, *unique.chunk(2), fused)
 
     def reconstruct(self, kept_tokens: PairTokens, kept: Tensor, grid: tuple[int, int]) -> Tensor:
         """The picture (B, 3, H, W) from the kept tokens alone (masked feature modelling)."""

@@ -10,6 +10,7 @@ to, what it was trained on and by which code. A moving average of the weights is
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from utils.engine.checkpoints import BrokenCheckpoint, read_checkpoint
 from utils.engine.state import averaged_weights
 from utils.errors import UserError
 from utils.files import atomic_write
+
+_KEPT = ("version", "commit", "options_hash")  # of a checkpoint, for the record; with images, step and epoch
 
 
 def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, object]:
@@ -43,9 +46,13 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
         state = read_checkpoint(checkpoint)
     except BrokenCheckpoint as error:
         raise UserError(f"{checkpoint}: {error}; give a checkpoint of a training run") from error
-    options = Options.model_validate(json.loads(state["options"]))
+    options = _options(state, checkpoint)
     model = model_from_options(options, **_teacher_widths(state["state_dict"]))
-    model.load_state_dict(state["state_dict"])
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:  # its first line is a heading
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise UserError(f"{checkpoint}: its weights are not those of its own options ({reason})") from error
     name, arguments = present_name(MODELS.get(options.model).__name__, options.network_G.arguments())
     averages = averaged_weights(state, model) if average else None
     averaged = averages is not None
@@ -54,17 +61,33 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
     about = {
         "model": name, "network": arguments,
         "images_seen": state["images"], "steps": state["step"], "epoch": state["epoch"], "averaged": averaged,
-        "version": state["version"], "commit": state["commit"], "options_hash": state["options_hash"],
-        "training": _training(options),
+        **{key: state[key] for key in _KEPT}, "training": _training(options),
     }
     if out.suffix == ".safetensors":
         save_weights(model, out, metadata=about)
     elif out.suffix in (".pth", ".pt"):
+        if MODELS.get(name).traits.training == "head":
+            raise UserError(f"{out}: {name} has no published layout; give .safetensors")
         with atomic_write(out) as temporary:
             torch.save({"state_dict": to_published(model.state_dict()), "epoch": state["epoch"]}, temporary)
     else:
         raise UserError(f"{out}: ending {out.suffix!r}; give .safetensors (ours) or .pth (published layout)")
     return about
+
+
+def _options(state: dict[str, Any], checkpoint: Path) -> Options:
+    """The options of a checkpoint's run.
+
+    Raises:
+        UserError: what an export needs is missing or unreadable.
+    """
+    lacking = [key for key in ("options", "images", *_KEPT) if key not in state]
+    if lacking:
+        raise UserError(f"{checkpoint}: lacks {', '.join(lacking)}; give a checkpoint of our training")
+    try:
+        return Options.model_validate(json.loads(state["options"]))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{checkpoint}: its options cannot be read ({str(error).splitlines()[0]})") from error
 
 
 def _teacher_widths(state: dict[str, Tensor]) -> dict[str, object]:

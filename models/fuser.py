@@ -64,6 +64,8 @@ class Fuser:
 
     def __init__(self, model: nn.Module, *, device: str = "auto", color: str | None = None,
                  tile: TileOptions | None = None, amp: str = "auto") -> None:
+        if model.traits.training == "pictures":
+            raise UserError(f"{type(model).__name__} learns from single pictures and fuses nothing; give DeFusionPP")
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.name = type(model).__name__

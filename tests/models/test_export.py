@@ -7,6 +7,7 @@ import torch
 
 from models.defusion import DeFusionPP
 from models.export import export
+from models.head import FusionHead
 from models.multimodal import DeFusionPPMM
 from models.weight_files import read_metadata
 from models.weights import load_weights
@@ -16,9 +17,9 @@ from utils.errors import UserError
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}
 
 
-def write_checkpoint(path, model, name):
+def write_checkpoint(path, model, name, network=SMALL):
     """A training checkpoint of a network that the option file calls ``name``, with .25 everywhere as its average."""
-    options = Options(name="run", model=name, network_G=SMALL,
+    options = Options(name="run", model=name, network_G=network,
                       dataset={"train": {"dataroot": "/home/someone/private", "image_size": 64}})
     trained = [p for name, p in model.named_parameters() if not name.startswith("encoder.norm.")]
     state = {"state_dict": model.state_dict(), "optimizers": [], "schedulers": [], "epoch": 3, "step": 12,
@@ -66,6 +67,33 @@ def test_stage_2_with_teachers_of_any_width(tmp_path, ending):
     torch.testing.assert_close(network.fuse_head.weight, model.fuse_head.weight, **close)
     if ending == ".pth":
         torch.testing.assert_close(both.predict2.weight, model.predict2.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"state_dict": [torch.zeros(1)]}, "lacks state_dict"),
+    ({"state_dict": {"mask_token": torch.zeros(1, 1, 48)}}, r"not those of its own options \(Missing key"),
+    ({"options": "{"}, "its options cannot be read"), ({"options": None}, "its options cannot be read"),
+    ({"options": "{}"}, "its options cannot be read"), ({"commit": ...}, "lacks commit")])
+def test_checkpoints_of_another_kind_are_one_line(checkpoint, tmp_path, change, message):
+    state = torch.load(checkpoint, weights_only=True) | change
+    torch.save({key: value for key, value in state.items() if value is not ...}, tmp_path / "odd.pt")
+    with pytest.raises(UserError, match=rf"odd\.pt: .*{message}") as caught:
+        export(tmp_path / "odd.pt", tmp_path / "out.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_another_width_is_named(checkpoint, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    state["state_dict"]["mask_token"] = torch.zeros(1, 1, 96)
+    torch.save(state, tmp_path / "odd.pt")
+    with pytest.raises(UserError, match=r"odd\.pt: .*size mismatch for mask_token"):
+        export(tmp_path / "odd.pt", tmp_path / "out.safetensors")
+
+
+def test_the_head_alone_has_no_published_layout(tmp_path):
+    path = write_checkpoint(tmp_path / "step.pt", FusionHead(), "FusionHead", {})
+    with pytest.raises(UserError, match=r"FusionHead has no published layout; give \.safetensors"):
+        export(path, tmp_path / "out.pth", average=False)
 
 
 def test_mistakes(checkpoint, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models import Fuser
+from models import Fuser, create_model
 from models.baselines import Average
 from models.defusion import DeFusionPP
 from option.schema import TileOptions
@@ -200,6 +200,18 @@ def test_files_arrays_and_tensors_agree(fuse, tmp_path):
 def test_16_bits_are_not_reduced_to_8(fuse):
     result = fuse(picture(64, 64, 1, dtype=np.uint16), picture(64, 64, 1, dtype=np.uint16, seed=1))
     assert len(np.unique(result.fused)) > 256
+
+
+def test_half_precision_keeps_the_levels_of_16_bits(network):
+    """The pixel heads run in float32: bf16 has 128 values between 0.5 and 1, a 16-bit picture 32,768."""
+    levels = [len(np.unique(Fuser(network, device="cpu", amp=amp)(
+        picture(48, 48, dtype=np.uint16), picture(48, 48, dtype=np.uint16, seed=1)).fused)) for amp in ("off", "bf16")]
+    assert levels[1] > 0.9 * levels[0] > 256
+
+
+def test_an_autoencoder_is_no_fusion_model():
+    with pytest.raises(UserError, match="MAE learns from single pictures and fuses nothing"):
+        Fuser(create_model("MAE", size="tiny", depth=1, decoder_depth=1, decoder_width=32), device="cpu")
 
 
 def test_components_can_be_left_out(fuse):
