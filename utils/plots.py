@@ -166,7 +166,7 @@ def _to_bytes(pixels: np.ndarray) -> np.ndarray:
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib carries: letters of most alphabets, on every machine the same."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
 def _elide(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
