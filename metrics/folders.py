@@ -20,7 +20,8 @@ import numpy as np
 from utils.errors import MissingFileError, UserError
 from utils.pictures.codecs import list_pictures
 from utils.pictures.depth import to_8_bit
-from utils.pictures.layouts import Finding, PairPaths, Task, is_truth, pair_folders, pair_scenes, split_stem
+from utils.pictures.layouts import Finding, PairPaths, Task, pair_folders, pair_scenes
+from utils.pictures.names import is_truth, split_stem
 from utils.pictures.pairs import PairList, listed, read_pictures
 from utils.pictures.reading import ReadingRule
 

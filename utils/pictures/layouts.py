@@ -6,7 +6,6 @@ Every picture found is used, or named with the reason in ``problems`` (it should
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Literal
 
 from utils.errors import UserError
 from utils.pictures.codecs import is_picture, list_pictures, read_bytes
+from utils.pictures.names import is_truth, natural_order, plain, split_stem, word_of
 from utils.pictures.seen import Seen, look_at, of_one_size
 from utils.pictures.structure import fault
 
@@ -31,12 +31,9 @@ _SIDES: dict[Task | None, tuple[tuple[frozenset[str], frozenset[str]], ...]] = {
     "IVF": ((_INFRARED, _VISIBLE),), "MEF": ((_OVER, _UNDER), (_A, _B)), "MFF": ((_NEAR, _FAR), (_A, _B))}
 _SIDES[None] = ((_INFRARED, _VISIBLE), (_OVER, _UNDER), (_NEAR, _FAR), (_A, _B))
 
-_TRUTH = r"(?:gt|ground[-_ ]?truth|truth|ref|reference|all[-_ ]?in[-_ ]?focus|aif)"
-_TRUTH_FIRST, _TRUTH_LAST = (re.compile(pattern, re.IGNORECASE) for pattern in (
-    rf"^{_TRUTH}(?:[-_ ].*|\d*)$", rf"^(.*?)[-_ ]{_TRUTH}$"))
 # Suffixes of pictures that are not read: a partner of such a kind is there and should be named.
 _OTHER_KINDS = frozenset({
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".gif", ".exr", ".hdr", ".pfm", ".pgm", ".ppm", ".pnm", ".dng",
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".gif", ".exr", ".hdr", ".pfm", ".pnm", ".dng",
     ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw", ".npy", ".mat", ".fits", ".dcm", ".nii", ".seq"})
 _SHOWN = 6
 
@@ -81,24 +78,6 @@ class Finding:
     def notes(self) -> list[str]:
         """One line on the ground truths, if there are any."""
         return [f"ground truths by their names, not fused: {_names(self.truths)}"] if self.truths else []
-
-
-def is_truth(stem: str) -> bool:
-    """Whether a file is a ground truth by its name: ``gt``, ``gt_01``, ``ground_truth``, ``lytro-01-ref``, ..."""
-    return bool(_TRUTH_FIRST.match(stem) or _TRUTH_LAST.match(stem))
-
-
-def split_stem(stem: str) -> tuple[str, str]:
-    """A file's scene and word: ``street_ir`` is (``street``, ``ir``), ``room_-2EV`` is (``room``, ``-2ev``)."""
-    truth = _TRUTH_LAST.match(stem)
-    if truth and truth[1]:
-        return truth[1], "truth"
-    cut = max(stem.rfind("_"), stem.rfind("-"))
-    scene = stem[:cut].rstrip("_-")
-    if cut <= 0 or not scene:
-        return stem, ""
-    # After two separators the second one is a sign.
-    return scene, stem[cut + (len(scene) == cut):].lower()
 
 
 def pair_folders(first: Path, second: Path, found: Finding, truths: dict[str, Path] | None = None) -> None:
@@ -184,7 +163,7 @@ def _choose(seen: Sequence[Seen], task: Task | None, files: Sequence[Path],
     there = f"there are {_names(files)}" + (f" beside the ground truth {_names(truths)}" if truths else "")
     paths = [one.path for one in seen]
     for words in _SIDES[task][:1] if task == "IVF" else _SIDES[None][:2] if task is None else ():
-        sides = [[path for path in paths if _word(path) in side] for side in words]
+        sides = [[path for path in paths if word_of(path) in side] for side in words]
         if len(sides[0]) == len(sides[1]) == 1:
             return (sides[0][0], sides[1][0]), f"{sides[0][0].name} and {sides[1][0].name} are the pair by their names"
     if task == "IVF":
@@ -213,7 +192,7 @@ def _pair_sides(sides: tuple[Path, Path], rest: Sequence[Path], task: Task | Non
                                   "two sides")
     before = len(found.pairs)
     pair_folders(*sides, found, truths)
-    if task == "MEF" and _plain(sides[0].name) not in _OVER:
+    if task == "MEF" and plain(sides[0].name) not in _OVER:
         found.pairs[before:] = [_brightest_first(pair) for pair in found.pairs[before:]]
 
 
@@ -225,7 +204,7 @@ def _brightest_first(pair: PairPaths) -> PairPaths:
 def _sides(folders: Sequence[Path], task: Task | None) -> tuple[Path, Path] | None:
     """The two folders that hold one side each by their names, not scenes that happen to be called A and B."""
     for words in _SIDES[task]:
-        hits = [[path for path in folders if _plain(path.name) in side] for side in words]
+        hits = [[path for path in folders if plain(path.name) in side] for side in words]
         if len(hits[0]) != 1 or len(hits[1]) != 1:
             continue
         one, two = hits[0][0], hits[1][0]
@@ -233,7 +212,7 @@ def _sides(folders: Sequence[Path], task: Task | None) -> tuple[Path, Path] | No
         if words == (_A, _B) and any(map(_any, others)):
             return None  # A, B, C: scenes by letters
         stems = [{file.stem for file in list_pictures(folder)} for folder in (one, two)]
-        named = any({_plain(stem) for stem in stems[0] | stems[1]} <= left | right for left, right in _SIDES[None])
+        named = any({plain(stem) for stem in stems[0] | stems[1]} <= left | right for left, right in _SIDES[None])
         return (one, two) if stems[0] & stems[1] and not named else None
     return None
 
@@ -248,7 +227,7 @@ def _pictures(folder: Path, problems: list[str], *, deeper: bool = True) -> list
     if deeper:
         problems.extend(f"{path}: a folder with pictures, not looked at; only those beside it are"
                         for path in sorted(folder.iterdir()) if path.is_dir() and _any(path))
-    return sorted(files, key=lambda path: _natural(path.name))
+    return sorted(files, key=lambda path: natural_order(path.name))
 
 
 def _any(folder: Path) -> bool:
@@ -285,19 +264,6 @@ def _broken(files: Sequence[Path], problems: list[str]) -> bool:
             if reason:
                 problems.append(f"{file}: {reason}")
     return len(problems) > before
-
-
-def _word(path: Path) -> str:
-    """What a file's name says of its side: the word at its end, or all of it."""
-    return _plain(split_stem(path.stem)[1] or path.stem)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _names(files: Sequence[Path]) -> str:

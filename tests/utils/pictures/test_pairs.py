@@ -5,7 +5,7 @@ import pytest
 
 from option.schema import TestDataOptions, ValDataOptions
 from utils.errors import MissingFileError, UserError
-from utils.pictures.layouts import is_truth, split_stem
+from utils.pictures.names import is_truth, split_stem
 from utils.pictures.pairs import PairPaths, find_pairs, load_pair, load_stack, task_of_run
 from utils.pictures.reading import ReadingRule
 from utils.pictures.writing import write_picture
