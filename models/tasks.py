@@ -1,10 +1,12 @@
 """What a training run minimises: a model, where its pairs come from, and its losses, as one module."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.data_init import initialise_from_data
 from models.decomposition import Decomposition
 
 Generators = Mapping[str, torch.Generator]
@@ -32,6 +34,7 @@ class CUDTask(nn.Module):
     """
 
     generator_names = ("crop", "damage", "mfm", "order")
+    starts_from_data = True
 
     def __init__(self, model: nn.Module, synthesize: Callable, criterion: nn.Module) -> None:
         super().__init__()
@@ -46,6 +49,10 @@ class CUDTask(nn.Module):
         """Loss terms of a batch of photographs, batch means, under their published names."""
         sample = self.synthesize(batch, generators)
         return self.criterion(self.apply(sample, generators), sample)
+
+    def initialise(self, batches: Iterable[Any], generators: Generators) -> None:
+        """Sets the first weights from batches of photographs (``train.init: data``)."""
+        initialise_from_data(self.model, [self.synthesize(batch, generators) for batch in batches], generators)
 
     def apply(self, sample, generators: Generators) -> Decomposition:
         """The model's training pass on a sample."""
@@ -73,6 +80,7 @@ class HeadTask(CUDTask):
     """
 
     generator_names = ("crop", "damage", "order")
+    starts_from_data = False
     untold = 0.15
 
     def apply(self, sample, generators: Generators) -> Decomposition:
@@ -96,6 +104,8 @@ class MCUDTask(CUDTask):
         multimodal_criterion: (ModalityPrediction, tokens of both teachers) -> terms with ``total_loss``.
         mcud_weight: weight of the MCUD loss.
     """
+
+    starts_from_data = False
 
     def __init__(self, model: nn.Module, synthesize: Callable, criterion: nn.Module, *, teachers: Callable,
                  augment: Callable, multimodal_criterion: nn.Module, mcud_weight: float = 1 / 16) -> None:

@@ -42,6 +42,8 @@ class TrainOptions(Section):
 
     lr: Number = Field(4e-4, gt=0, description="learning rate at the start")
     base_lr: Number | None = Field(None, gt=0, description="if given, lr = base_lr x pictures a step / 256")
+    init: Literal["random", "data"] = Field("random", description="weights to start from: random, or patch embedding "
+                                            "and pixel heads from training pictures (networks of stage 1)")
     optimizer: Literal["adam", "adamw", "muon"] = Field("adam", description="optimiser; muon: matrices by Muon, the "
                                                                             "rest by AdamW")
     beta1: Number = Field(0.9, ge=0, lt=1, description="first momentum of the optimiser")

@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 import selftrain
+from models.defusion import DeFusionPP
+from models.weights import save_weights
 from option.load import OptionError, load_options
 from tests.utils import alike
 from tests.utils.toy import losses
@@ -135,6 +137,33 @@ def test_a_mistaken_start_leaves_the_run_of_that_name_as_it_is(option_file, mist
     assert sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) == ["tiny"]
     train(option_file, "path.resume_state=latest", "train.max_steps=5")
     assert [step for step, _ in losses(folder)] == [1, 2, 3, 4, 5]
+
+
+def test_a_start_from_data_is_better_from_the_first_step_and_resumes(option_file):
+    random = losses(train(option_file, "name=random", "train.max_steps=2"))
+    whole = losses(train(option_file, "name=whole", "train.init=data", "train.ema=0.9", "train.max_steps=4"))
+    assert whole[0][1] < random[0][1] / 5
+    train(option_file, "train.init=data", "train.ema=0.9", "train.max_steps=2")
+    folder = train(option_file, "train.init=data", "train.ema=0.9", "train.max_steps=4", "path.resume_state=latest")
+    assert losses(folder) == whole
+
+
+@pytest.mark.parametrize("override", ["model=MAE", "path.pretrain_model_G=WEIGHTS"])
+def test_a_start_from_data_is_refused_where_it_has_no_meaning(option_file, tmp_path, override):
+    weights = tmp_path / "weights.safetensors"
+    save_weights(DeFusionPP(embed_dim=48, depth=2), weights)
+    network = ["network_G={}"] if "MAE" in override else []
+    with pytest.raises(UserError, match=r"train.init: data is a start for networks of stage 1 without given weights"):
+        train(option_file, "train.init=data", override.replace("WEIGHTS", str(weights)), *network)
+
+
+def test_latest_names_the_checkpoint_of_a_run_that_was_moved_aside(option_file):
+    folder = train(option_file, "train.max_steps=1")
+    folder.rename(folder.with_name("tiny_archived_250101-000000"))
+    words = r"no checkpoint in .*tiny, but .*tiny_archived_250101-000000/checkpoints/step-00000001.pt; give"
+    with pytest.raises(UserError, match=words):
+        train(option_file, "path.resume_state=latest")
+    assert losses(train(option_file, "path.resume_state=latest", "name=other", "train.max_steps=1"))[-1][0] == 1
 
 
 def test_a_second_start_of_a_run_that_is_going_is_refused(option_file):

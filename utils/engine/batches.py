@@ -1,6 +1,7 @@
 """Batches on their way to the device: one ahead of the step that works, from pinned memory."""
 
 import dataclasses
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -101,6 +102,16 @@ def load_ahead(loader: Loader, device: torch.device) -> Iterator[Loaded]:
         ahead = following
     if ahead is not None:
         yield _ready(ahead, stream)
+
+
+def first_batches(loader: Loader, device: torch.device, count: int) -> list[Any]:
+    """The next ``count`` batches on the device, or as many as the epoch has; the loader stays where it is."""
+    position = loader.state_dict()
+    batches = load_ahead(loader, device)
+    first = [loaded.batch for loaded in itertools.islice(batches, count)]
+    batches.close()
+    loader.load_state_dict(position)
+    return first
 
 
 def _with_positions(loader: Loader) -> Iterator[tuple[Any, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """From options to a finished run, the same for every training script."""
 
+import glob
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from option.load import dump_options
 from option.schema import Options
 from utils.distributed import World, barrier, choose_device, joined
 from utils.engine.batches import Loader
+from utils.engine.checkpoints import CheckpointFolder
 from utils.engine.loop import Summary, Trainer, Validation
 from utils.errors import UserError
 from utils.files import archive_if_exists
@@ -55,9 +57,12 @@ def train(options: Options, build_task: Callable[[Options], nn.Module], build_lo
                                 "--set dataset.val=null") from error
         trainer = Trainer(task, loader, options=options, run_dir=run.folder, device=device, validate=validate,
                           on_signal=run.lock.release)
-        if run.resume:
-            trainer.resume(run.resume, restarted=world.restarts > 0)
-        elif run.replaces_another:
+        resumed = run.resume is not None and trainer.resume(run.resume)
+        if not resumed:
+            run.check_not_forgotten()
+        if options.train.init == "data" and not resumed:
+            trainer.initialise()
+        if run.replaces_another:
             trainer.rehearse()
         run.open()
         return trainer.fit()
@@ -99,6 +104,21 @@ class RunFolder:
         barrier()
         set_up_logging(self.workplace, self._world)
         return self
+
+    def check_not_forgotten(self) -> None:
+        """Refuses to begin anew when ``latest`` was asked for and a run that was moved aside has a checkpoint.
+
+        Raises:
+            UserError: names it.
+        """
+        if self.resume is None or self._world.restarts:
+            return
+        runs = self.folder.parent.glob(f"{glob.escape(self.folder.name)}_archived_*")
+        newest = (CheckpointFolder(run / "checkpoints").newest() for run in sorted(runs, reverse=True))
+        found = next(filter(None, newest), None)
+        if found:
+            raise UserError(f"path.resume_state: no checkpoint in {self.folder}, but a run of this name that was moved "
+                            f"aside has {found}; give path.resume_state that file, or leave it out to start anew")
 
     def open(self) -> None:
         """Makes the folder this run's, once everything else of the start is known to be good."""

@@ -10,19 +10,17 @@ Checkpoints are always of the end of a step, though they may be written in the m
 
 import contextlib
 import dataclasses
-import glob
 import logging
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from option.schema import Options
 from utils.distributed import current_world, from_main, wait_for_main
-from utils.engine.batches import Loader, load_ahead, map_tensors
+from utils.engine.batches import Loader, first_batches, load_ahead, map_tensors
 from utils.engine.checkpoints import CheckpointFolder, Saver
 from utils.engine.optimisation import Schedule, build_average, build_optimizer
 from utils.engine.record import Record, describe_split
@@ -33,6 +31,8 @@ from utils.interrupts import Interrupts
 
 log = logging.getLogger(__name__)
 
+_INIT_BATCHES = 16  # 12,500 patches of each picture at 16 crops of 112
+
 Validation = Callable[[int, nn.Module], dict[str, float]]
 
 
@@ -41,8 +41,7 @@ class Summary:
     """The outcome of a finished run.
 
     Attributes:
-        steps, images: done in all, earlier starts included.
-        seconds: time in training, earlier starts included.
+        steps, images, seconds: in training, earlier starts included.
         split: seconds by phase of this start.
         losses: the last logged means by name.
         checkpoint: the last one.
@@ -86,14 +85,12 @@ class Trainer:
         self._plan_length()
         self._stepper = Stepper(task, self._state, options.train, device)
         self._folder = CheckpointFolder(run_dir / "checkpoints", options.logger.keep_checkpoints)
-        self._resumed = False
+        self._resumed, self._sample = False, None
         self._losses: dict[str, float] = {}
-        self._sample: Any = None
 
     def _build_state(self) -> State:
         train, data = self._options.train, self._options.dataset.train
-        batch = data.batch_size if data else 1
-        lr = train.learning_rate(batch * train.accumulate * self._world.size)
+        lr = train.learning_rate((data.batch_size if data else 1) * train.accumulate * self._world.size)
         optimizer = build_optimizer(self._task.trainable(), train, lr)
         return State(
             options=self._options, model=self._task.model, optimizer=optimizer,
@@ -121,35 +118,43 @@ class Trainer:
         Raises:
             UserError: as in training.
         """
-        position = self._loader.state_dict()
         with torch.no_grad(), torch.compiler.set_stance("force_eager"), self._stepper.autocast():
-            for loaded in load_ahead(self._loader, self._device):
-                self._task(loaded.batch, self._stepper.randomness.generators)
-                break
-        self._loader.load_state_dict(position)
+            self._task(first_batches(self._loader, self._device, 1)[0], self._stepper.randomness.generators)
 
-    def resume(self, which: str, *, restarted: bool = False) -> bool:
+    def initialise(self) -> None:
+        """Sets the first weights from training batches, for ``train.init: data``; the same in every process.
+
+        Raises:
+            UserError: what is trained has no such start, or starts from given weights.
+        """
+        if not getattr(self._task, "starts_from_data", False) or self._options.path.pretrain_model_G:
+            raise UserError(f"{self._options.at('train.init')}: data is a start for networks of stage 1 without given "
+                            "weights; give train.init=random")
+        model, weights = self._task.model, None
+        if self._world.main:
+            batches = first_batches(self._loader, self._device, _INIT_BATCHES)
+            self._task.initialise(batches, self._stepper.randomness.generators)
+            self._task.train()
+            weights = map_tensors(model.state_dict(), lambda tensor: tensor.cpu())
+        model.load_state_dict(from_main(weights))
+        if self._state.average:
+            self._state.average.set(model)
+
+    def resume(self, which: str) -> bool:
         """Continues from a checkpoint.
 
         Args:
             which: ``latest`` (of this run's folder) or a file.
-            restarted: after a failure, by torchrun and not by the user.
 
         Returns:
             False if ``latest`` was asked for and nothing was saved yet.
 
         Raises:
-            UserError: no checkpoint can be read, it is of another network, or ``latest`` finds none here while a run
-                of this name that was moved aside has one.
+            UserError: no checkpoint can be read, or it is of another network.
         """
         # One process reads and sends it to the others: no two can disagree on which file is the latest.
         found = from_main(self._folder.load(which) if self._world.main else None)
         if found is None:
-            archived = None if restarted else _archived_checkpoint(self._run_dir)
-            if archived:
-                raise UserError(f"path.resume_state: no checkpoint in {self._folder.folder}, but a run of this name "
-                                f"that was moved aside has {archived}; give path.resume_state that file, or leave it "
-                                "out to start anew")
             log.warning("no checkpoint in %s yet: starting anew", self._folder.folder)
             return False
         state, path = found
@@ -259,8 +264,7 @@ class Trainer:
             if self._sample is not None:
                 sample = map_tensors(self._sample, lambda tensor: tensor[:4])
                 with torch.no_grad(), self._stepper.autocast():
-                    pictures = self._task.pictures(sample, self._stepper.randomness.generators)
-                self._record.pictures(self.step, pictures)
+                    self._record.pictures(self.step, self._task.pictures(sample, self._stepper.randomness.generators))
             if self._validate is None:
                 return
             try:
@@ -291,14 +295,6 @@ class Trainer:
             self._on_signal()
 
     def _summary(self) -> Summary:
-        seconds, split = self._saver.seconds, self._stepper.watch.seconds()
-        log.info("done: %d steps, %d images in %.0f s; %s", self.step, self._progress.images, seconds,
-                 describe_split(split))
-        return Summary(self.step, self._progress.images, seconds, split, self._losses, self._folder.newest())
-
-
-def _archived_checkpoint(run_dir: Path) -> Path | None:
-    """The newest checkpoint of the runs of this name that were moved aside; None if there is none."""
-    runs = run_dir.parent.glob(f"{glob.escape(run_dir.name)}_archived_*")
-    newest = (CheckpointFolder(run / "checkpoints").newest() for run in sorted(runs, reverse=True))
-    return next(filter(None, newest), None)
+        seconds, split, images = self._saver.seconds, self._stepper.watch.seconds(), self._progress.images
+        log.info("done: %d steps, %d images in %.0f s; %s", self.step, images, seconds, describe_split(split))
+        return Summary(self.step, images, seconds, split, self._losses, self._folder.newest())

@@ -271,14 +271,6 @@ def test_an_optimiser_state_that_is_none_is_refused_in_one_line(tmp_path, optimi
         train_toy(tmp_path, resume="latest")
 
 
-def test_latest_names_the_checkpoint_of_a_run_that_was_moved_aside(tmp_path):
-    train_toy(tmp_path / "run", max_steps=1)
-    (tmp_path / "run").rename(tmp_path / "run_archived_250101-000000")
-    with pytest.raises(UserError, match=r"no checkpoint in .*run_archived_250101-000000/checkpoints/step-00000001.pt"):
-        train_toy(tmp_path / "run", resume="latest")
-    assert train_toy(tmp_path / "other", max_steps=1, resume="latest").steps == 1
-
-
 class Rolling(ToyLoader):
     """Continues where it is when an epoch begins, as the pairs of stage 2 do."""
 
