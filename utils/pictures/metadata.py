@@ -12,8 +12,8 @@ from PIL import Image
 from utils.pictures.notes import note_once
 from utils.pictures.structure import PNG, is_jpeg, is_png, is_webp, jpeg_segments, png_chunks, webp_chunks
 
-# A broken record turns nothing, and PIL's line about it does not name the file.
-warnings.filterwarnings("ignore", message="Corrupt EXIF data")
+# A broken record turns nothing, and PIL's lines about it do not name the file.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 _ORIENTATION = 0x0112
 _APP1, _APP2 = 0xE1, 0xE2

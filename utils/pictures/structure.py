@@ -10,6 +10,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from utils.pictures.tiff import tiff_fault
+
 PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -62,7 +64,7 @@ def fault(data: bytes) -> str | None:
     if is_webp(data):
         return _declared_size_fault(data, "WebP", struct.unpack("<I", data[4:8])[0] + 8)
     if is_tiff(data):
-        return None  # checked page by page when it is read
+        return tiff_fault(data)
     if data[:2] in (b"P2", b"P3", b"P5", b"P6"):
         return _pnm_fault(data)
     return "not a picture (its content is no PNG, JPEG, TIFF, BMP, WebP, PGM or PPM, whatever its name says)"

@@ -1,8 +1,11 @@
 """TIFF by tifffile: every layout that has one meaning is read, every other one is refused with its reason."""
 
+import contextlib
 import io
 import logging
 import struct
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,18 +55,39 @@ def read_tiff(data: bytes, max_pixels: int) -> TiffContent:
     Raises:
         TiffRefusal: truncated or damaged, too large, or of a layout that has no meaning here.
     """
+    with _opened(data) as file:
+        page, notes = _checked_page(file, data, max_pixels)
+        values = _values(page, notes)
+        turn, icc = page.tags.get(_ORIENTATION), page.tags.get(_ICC)
+        return TiffContent(values, bytes(icc.value) if icc else None, _turn(turn.value if turn else 1), notes)
+
+
+def tiff_fault(data: bytes) -> str | None:
+    """Why the page that would be read cannot be, as far as can be told without decoding it; None if it seems whole."""
+    try:
+        with _opened(data) as file:
+            _checked_page(file, data, sys.maxsize)
+    except TiffRefusal as refusal:
+        return str(refusal)
+    return None
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[tifffile.TiffFile]:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page, notes = _choose(file)
-            _check_entries(file, page, data)
-            _check_page(page, len(data), max_pixels)
-            values = _values(page, notes)
-            turn, icc = page.tags.get(_ORIENTATION), page.tags.get(_ICC)
-            return TiffContent(values, bytes(icc.value) if icc else None, _turn(turn.value if turn else 1), notes)
+            yield file
     except TiffRefusal:
         raise
     except Exception as error:  # tifffile and its codecs raise whatever a damaged file leads them to
         raise TiffRefusal(f"truncated or damaged ({type(error).__name__}: {error})") from error
+
+
+def _checked_page(file: tifffile.TiffFile, data: bytes, max_pixels: int) -> tuple[Any, dict[str, str]]:
+    page, notes = _choose(file)
+    _check_entries(file, page, data)
+    _check_page(page, len(data), max_pixels)
+    return page, notes
 
 
 def _choose(file: tifffile.TiffFile) -> tuple[Any, dict[str, str]]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from utils.errors import UserError
 from utils.pictures import notes
 from utils.pictures.reading import read_picture
+from utils.pictures.structure import fault
 
 H, W = 24, 32
 YY, XX = np.mgrid[0:H, 0:W]
@@ -159,6 +160,7 @@ def test_a_cut_file_is_refused(tmp_path, share, array, compression):
     """Half a JPEG strip would decode, and a lost entry would be taken for its default."""
     tifffile.imwrite(tmp_path / "a.tif", array, compression=compression)
     data = (tmp_path / "a.tif").read_bytes()
+    assert fault(data) is None and fault(data[:int(len(data) * share)])
     (tmp_path / "a.tif").write_bytes(data[:int(len(data) * share)])
     with pytest.raises(UserError, match=r"a\.tif: (truncated|damaged)"):
         read_picture(tmp_path / "a.tif", value_range="minmax")
