@@ -55,7 +55,7 @@ class Runner:
             result = self._whole(decompose, pictures, names)
         else:
             result = self._fold(decompose, list(pictures))
-        return {name: value.clamp(0, 1) for name, value in zip(names, result.split(3))}
+        return dict(zip(names, result.clamp_(0, 1).split(3)))
 
     def _fold(self, decompose: Callable[..., Tensor], pictures: list[Tensor]) -> Tensor:
         """One picture from many, two by two; an odd one waits for the next round."""
@@ -67,22 +67,21 @@ class Runner:
 
     def _whole(self, decompose: Callable[..., Tensor], pictures: Sequence[Tensor], names: Sequence[str]) -> Tensor:
         """The named results of a scene one below the other, (3 K, H, W)."""
-        model, stacked = self.model, torch.cat(list(pictures))
+        model, (height, width) = self.model, pictures[0].shape[-2:]
         windows = {"size": self.tile.size, "overlap": self.tile.overlap, "batch": self.tile.batch}
         if model.traits.large == "whole":
             return decompose(*(picture.unsqueeze(0) for picture in pictures))[0]
         if model.traits.large == "padded":
-            height, width = stacked.shape[-2:]
             result = decompose(*(pad_picture(picture).unsqueeze(0) for picture in pictures))[0]
             return result[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
         if model.traits.large == "windows":
-            return run_windows(lambda x: decompose(*x.split(3, dim=1)), stacked, **windows)
+            return run_windows(lambda x: decompose(*x.split(3, dim=1)), torch.cat(list(pictures)), **windows)
 
         def context(x: Tensor) -> Tensor:
             with self.precision():
                 return model.context(*x.split(3, dim=1))
 
-        maps = run_windows(context, stacked, stride=model.map_stride, **windows)
+        maps = run_windows(context, torch.cat(list(pictures)), stride=model.map_stride, **windows)
         with self.precision():
             return _stacked(model.fuse(*(picture.unsqueeze(0) for picture in pictures), maps.unsqueeze(0)), names)[0]
 

@@ -48,13 +48,13 @@ class CUDTask(nn.Module):
     def forward(self, batch, generators: Generators) -> dict[str, Tensor]:
         """Loss terms of a batch of photographs, batch means, under their published names."""
         sample = self.synthesize(batch, generators)
-        return self.criterion(self.apply(sample, generators), sample)
+        return self.criterion(self.decompose(sample, generators), sample)
 
     def initialise(self, batches: Iterable[Any], generators: Generators) -> None:
         """Sets the first weights from batches of photographs (``train.init: data``)."""
         initialise_from_data(self.model, [self.synthesize(batch, generators) for batch in batches], generators)
 
-    def apply(self, sample, generators: Generators) -> Decomposition:
+    def decompose(self, sample, generators: Generators) -> Decomposition:
         """The model's training pass on a sample."""
         return self.model(sample.x1, sample.x2, *draw_mfm(sample.x1, self.model.patch_size, generators))
 
@@ -66,7 +66,7 @@ class CUDTask(nn.Module):
     def pictures(self, batch, generators: Generators) -> dict[str, Tensor]:
         """A batch as it is seen and as it is decomposed, each (B, 3, H, W) in [0, 1]."""
         sample = self.synthesize(batch, generators)
-        out = self.apply(sample, generators)
+        out = self.decompose(sample, generators)
         shown = {"x1": sample.x1, "x2": sample.x2, "target": sample.target, "fused": out.fused,
                  "common": out.common, "unique1": out.unique1, "unique2": out.unique2, "recon": out.recon}
         return {name: value.float().clamp(0, 1) for name, value in shown.items() if value is not None}
@@ -83,7 +83,7 @@ class HeadTask(CUDTask):
     starts_from_data = False
     untold = 0.15
 
-    def apply(self, sample, generators: Generators) -> Decomposition:
+    def decompose(self, sample, generators: Generators) -> Decomposition:
         """The head's training pass on a sample of pairs or stacks, with the roles of the pictures."""
         damage, count = generators["damage"], sample.task.shape[0]
         told = torch.rand(count, generator=damage, device=damage.device) >= self.untold

@@ -204,7 +204,7 @@ def test_every_trained_weight_gets_a_finite_gradient(tokens):
     model = build(tokens=tokens).train()
     sample = SCENARIOS.get("focus")(picture(64, 64, seed=1, batch=2), generator())
     task = TRAINING[model.traits.training](model, None, HRLoss())
-    out = task.apply(sample, {name: generator() for name in ("damage", "mfm", "order")})
+    out = task.decompose(sample, {name: generator() for name in ("damage", "mfm", "order")})
     task.criterion(out, sample)["total_loss"].backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
