@@ -130,8 +130,8 @@ _DEFAULTS = [
     Metric("Q_CB", "Q_CB@VIFB", _c.q_cb, "higher", 0, 1, "fast", 1, "local contrast kept"),
     Metric("VIF", "VIF@Tang-flat", _p.vif, "higher", 0, inf, "fast", 41, "visual information of both kept, summed"),
     Metric("VIFF", "VIFF@MEFB-flat", _p.viff, "higher", 0, 1, "fast", 41, "visual information of the worse-kept"),
-    Metric("TCK", "TCK@infrared", targets.tck, "higher", -1, 1.2, "instant", 16, "infrared contrast of targets kept"),
-    Metric("TCV", "TCV@infrared", targets.tcv, "higher", 0, 1.2, "instant", 16, "targets seen, warm or dark"),
+    Metric("TCK", "TCK@infrared", targets.tck, "higher", -1, 1.2, "instant", 1, "infrared contrast of targets kept"),
+    Metric("TCV", "TCV@infrared", targets.tcv, "higher", 0, 1.2, "instant", 1, "targets seen, warm or dark"),
 ]  # fmt: skip
 
 _VARIANTS = {

@@ -54,7 +54,7 @@ def test_missing_ground_truth_is_refused():
 def test_groups_of_names():
     assert expand("common") == list(COMMON)
     assert expand("none") == []
-    assert len(expand("all")) == 40 and set(COMMON) < set(expand("all"))
+    assert len(expand("all")) == 42 and set(COMMON) < set(expand("all"))
     assert expand("SSIM, VIF") == ["SSIM", "VIF"]
     assert expand(["common", "SSIM", "Q_P", "SSIM@CDDFuse"]) == [*COMMON, "Q_P", "SSIM@CDDFuse"]
     assert compute("none", A, B, F) == {}
