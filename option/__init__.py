@@ -1,1 +1,1 @@
-"""Option files and their typed form. Knows nothing of models, data or metrics."""
+"""Option files and their typed form. Independent of models, data and metrics."""

@@ -1,4 +1,4 @@
-"""The manual of every option, made from the schema.
+"""Generates the reference page of all options from the schema.
 
     python -m option.document            # writes docs/OPTIONS.md
     python -m option.document OTHER.md
@@ -42,7 +42,7 @@ _BOUNDS = (("gt", "> {}"), ("ge", ">= {}"), ("lt", "< {}"), ("le", "<= {}"), ("m
 
 
 def options_page() -> str:
-    """The whole page as Markdown."""
+    """The complete page as Markdown."""
     parts = [_INTRODUCTION]
     for path, section in _sections(Options):
         parts.append(f"## {f'`{path}`' if path else 'Top level'}\n\n{_first_line(section)}\n\n"
@@ -127,7 +127,7 @@ def _number(value: float) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the page to the given file, else to ``docs/OPTIONS.md`` beside this package."""
+    """Write the page to the given file; by default to ``docs/OPTIONS.md`` next to this package."""
     default = Path(__file__).resolve().parent.parent / "docs" / "OPTIONS.md"
     path = Path(arguments[0]) if arguments else default
     path.write_text(options_page(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The one error of this room, and how it finds the name that was meant."""
+"""The error raised for faulty options, and the search for the name that was meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class OptionError(Exception):
-    """A mistake in an option file or on the command line that the user can mend.
+    """A mistake in an option file or on the command line that the user can fix.
 
     Args:
         problems: one line each, ``file: key.path: what is wrong (what to do)``.
@@ -19,14 +19,14 @@ class OptionError(Exception):
 
 
 def likeness(name: str, other: str) -> float:
-    """How alike two names are whatever their case: 1 for equal ones, 0 for those that share nothing."""
+    """Similarity of two names, ignoring case: 1 if they are equal, 0 if they share no character."""
     return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names that ``name`` was probably meant to be, best first.
+    """The known names that ``name`` probably stands for, best match first.
 
-    A name is kept when it is nearly as near as the best one, so that one slip of the finger gives one answer.
+    Only names almost as close as the best match are kept, so that a simple typo yields one suggestion.
     """
     scored = sorted(((likeness(name, other), other) for other in known), key=lambda pair: (-pair[0], pair[1]))
     if not scored or scored[0][0] < 0.6:
@@ -35,7 +35,7 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A closing bracket for a message: the nearest known names, or all of them when none is near."""
+    """A bracketed hint for the end of a message: the closest known names, or all of them if none is close."""
     known = sorted(known)
     near = nearest(name, known)
     if near:

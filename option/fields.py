@@ -1,4 +1,4 @@
-"""The kinds of value that an option can have, and the base of every section."""
+"""Types of option values, and the base class of all sections."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^{}]*)\})")
 
 
 def expand_path(text: Any) -> Any:
-    """Expand ``~``, ``$NAME`` and ``${NAME}`` in a path; ``$$`` stands for one dollar sign.
+    """Expand ``~``, ``$NAME`` and ``${NAME}`` in a path; ``$$`` becomes one dollar sign.
 
-    Relative paths stay relative: they are read from the working directory.
+    Relative paths stay relative to the working directory.
 
     Raises:
         ValueError: an environment variable is not set.
@@ -35,7 +35,7 @@ def expand_path(text: Any) -> Any:
 
 
 def _no_switch(kind: str) -> BeforeValidator:
-    """Refuses true and false, which Python would count as 1 and 0."""
+    """Reject true and false, which Python treats as 1 and 0."""
     def check(value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError(f"should be a {kind}, got {str(value).lower()}")
@@ -51,13 +51,13 @@ PathText = Annotated[str, BeforeValidator(expand_path),
 
 
 def published(default: Any = None, remark: str = "") -> Any:
-    """A key of published option files that nothing here needs; `Options.notes` names it when it is given."""
+    """A key of published option files that this code does not use; `Options.without_effect` lists it if given."""
     return Field(default, description=f"published key without effect{remark and f': {remark}'}",
                  json_schema_extra={"no_effect": True})
 
 
 class Section(BaseModel):
-    """One section of an option file: typed, frozen, no key that nobody knows."""
+    """One section of an option file: typed and frozen; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=False,
                               protected_namespaces=())
@@ -65,5 +65,5 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_default(cls, value: Any) -> Any:
-        """A section heading with nothing below it means: all defaults."""
+        """A section heading with nothing below it selects all defaults."""
         return {} if value is None else value

@@ -1,4 +1,4 @@
-"""Option files in, typed options out; every mistake in them as one line that says where.
+"""Loads option files as typed options; each mistake is reported on one line with its place.
 
     options = load_options("option/test/IVF_TransformerTest_Dataset.yaml", ["save.components=false"])
     options = options_from_command_line(sys.argv[1:], "Fuse the pairs of a data set.")
@@ -33,16 +33,16 @@ _COMMAND_LINE_ONLY = "dataset.train.allow_programs"
 
 
 def load_options(path: str | Path, overrides: Sequence[str] = (), device: str | None = None) -> Options:
-    """Read an option file and check every key of it.
+    """Read an option file and check every key.
 
     Args:
-        path: YAML file; a relative one that is not there is looked for among the shipped files, so that
+        path: YAML file. A relative path that does not exist is also searched among the shipped files, so that
             ``option/train/HighRes.yaml`` works in every folder.
-        overrides: ``a.b=value`` each, later ones win; text is taken as it is, other values are read as YAML.
+        overrides: entries ``a.b=value``; later ones win. Text is taken literally, other values are parsed as YAML.
         device: replaces the file's ``device``.
 
     Raises:
-        OptionError: lists every mistake, one line each.
+        OptionError: lists all mistakes, one per line.
     """
     shipped = SHIPPED / path
     path = shipped if not Path(path).exists() and shipped.is_file() else Path(path)
@@ -60,7 +60,7 @@ def load_options(path: str | Path, overrides: Sequence[str] = (), device: str | 
 
 
 def _parse_override(override: str) -> tuple[str, Any, Any]:
-    """The key, its value and the value as it is written."""
+    """Split into the key, the parsed value and the value as written."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key or not all(key.split(".")):
@@ -73,7 +73,7 @@ def _parse_override(override: str) -> tuple[str, Any, Any]:
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> list[str]:
-    """Set ``a.b.c`` in a nested tree; returns the sections that the file had not and that this made."""
+    """Set ``a.b.c`` in a nested tree; return the sections that had to be created."""
     *sections, last = key.split(".")
     made = []
     for depth, name in enumerate(sections):
@@ -109,7 +109,7 @@ def _validate(tree: dict[str, Any], source: str, flags: dict[str, str]) -> Optio
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
-    """The flags that every script takes: ``-opt FILE``, ``--set a.b=c`` (repeatable), ``--device``."""
+    """Parser for the flags shared by all scripts: ``-opt FILE``, ``--set a.b=c`` (repeatable), ``--device``."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
@@ -119,7 +119,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
 
 
 def options_from_arguments(arguments: argparse.Namespace) -> Options:
-    """Load what an :func:`argument_parser` parsed."""
+    """Load the options selected by arguments from :func:`argument_parser`."""
     return load_options(arguments.opt, arguments.overrides, arguments.device)
 
 
@@ -138,16 +138,13 @@ def options_from_command_line(argv: Sequence[str], description: str) -> Options:
 
 
 def options_hash(options: Options) -> str:
-    """Twelve hex digits that are equal for equal settings.
-
-    Where a run happens (``device``) and what it goes on from (``path.resume_state``) are not part of it.
-    """
+    """Hash of all settings except ``device`` and ``path.resume_state``, as twelve hex digits."""
     tree = options.model_dump(mode="json", exclude={"device": True, "path": {"resume_state"}})
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def dump_options(options: Options, path: str | Path) -> None:
-    """Write every option, defaults included, as a file that loads again; written beside and renamed."""
+    """Write all options, defaults included, as a loadable file. The write is atomic."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

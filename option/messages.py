@@ -1,4 +1,4 @@
-"""From pydantic's findings to the lines that a user reads."""
+"""Turns pydantic's errors into messages for the user."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _BOUNDS = {
 
 
 def problems(error: ValidationError, root: type[Section], source_of: Callable[[str], str]) -> list[str]:
-    """One line for each finding: ``file: key.path: what is wrong, got value``.
+    """One line per error: ``file: key.path: what is wrong, got value``.
 
     Args:
-        error: pydantic's findings on an option tree.
-        root: class of the whole tree, for the names known at each place.
-        source_of: gives the file (or flag) that set a key path.
+        error: pydantic's errors for an option tree.
+        root: class of the whole tree, which defines the known names of each section.
+        source_of: maps a key path to the file (or flag) that set it.
     """
     lines = []
     for finding in error.errors(include_url=False):
@@ -60,7 +60,7 @@ def _text(finding: Any, root: type[Section]) -> str:
 
 
 def finding_text(finding: Any) -> str:
-    """What is wrong with one value, in the words of an option file.
+    """Describe one error in the terms of an option file.
 
     Args:
         finding: an entry of ``ValidationError.errors()``.
@@ -82,7 +82,7 @@ def finding_text(finding: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as an option file would show it, cut when long."""
+    """A value as written in an option file, truncated if long."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -92,7 +92,7 @@ def shown(value: Any) -> str:
 
 
 def _unknown_key(loc: tuple[Any, ...], root: type[Section]) -> str:
-    """Say what the key was meant to be: a near one beside it, or the same one in another section."""
+    """Suggest the intended key: a similar one in this section, or the same one in another section."""
     *parents, name = loc
     section: type[Section] | None = root
     for parent in parents:
@@ -118,7 +118,7 @@ def section_of(annotation: Any) -> type[Section] | None:
 
 
 def known_keys(section: type[Section]) -> list[str]:
-    """Every name under which a key of the section may be given."""
+    """All names, aliases included, of the section's keys."""
     names = []
     for name, field in section.model_fields.items():
         choices = getattr(field.validation_alias, "choices", None)
@@ -127,7 +127,7 @@ def known_keys(section: type[Section]) -> list[str]:
 
 
 def all_keys(section: type[Section], prefix: str = "") -> Iterator[str]:
-    """Dotted paths of all keys below a section."""
+    """Dotted paths of all keys in a section and its subsections."""
     for name, field in section.model_fields.items():
         inner = section_of(field.annotation)
         if inner:

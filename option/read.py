@@ -1,4 +1,4 @@
-"""Reading YAML: YAML 1.2 scalars, duplicate keys refused, the line named in every error."""
+"""Reads YAML with the scalars of YAML 1.2. Duplicate keys are errors, and every error names its line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CORE = {  # YAML 1.2 core schema: `off` and `no` are text, 1e-4 is a number
 
 
 class _Loader(yaml.SafeLoader):
-    """`yaml.SafeLoader` with the scalars of YAML 1.2 and no second value for a key."""
+    """`yaml.SafeLoader` with the scalars of YAML 1.2; duplicate keys are errors."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
 
@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _WordLoader(_Loader):
-    """Leaves every scalar but null as it is written."""
+    """Keeps every scalar except null as text."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
 
@@ -55,11 +55,11 @@ def parse_yaml(text: str, source: str, *, words: bool = False) -> Any:
 
     Args:
         text: the document.
-        source: names it in messages.
-        words: numbers and switches stay the text that they are written as.
+        source: name of the document in messages.
+        words: keep numbers and switches as text.
 
     Raises:
-        OptionError: not YAML, or a key is given twice; names ``source`` and the line.
+        OptionError: invalid YAML or a duplicate key; names ``source`` and the line.
     """
     try:
         return yaml.load(text, Loader=_WordLoader if words else _Loader)
@@ -75,10 +75,10 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read an option file.
 
     Returns:
-        Its content, and the same with numbers and switches as they are written.
+        The content, and the same content with numbers and switches kept as text.
 
     Raises:
-        OptionError: the file is missing or unreadable, is not YAML, or holds something else than keys.
+        OptionError: the file is missing, unreadable or not YAML, or its top level is not a mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

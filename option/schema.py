@@ -1,4 +1,4 @@
-"""Every key of an option file: its type, its default, its range and what it means.
+"""All keys of an option file with their types, defaults, ranges and meanings.
 
 `docs/OPTIONS.md` is generated from these classes (`python -m option.document`).
 """
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class NetworkOptions(Section):
-    """Keywords of the network. Any key is allowed here: the registered model checks it against its signature."""
+    """Keywords of the network. Any key is accepted here and checked against the signature of the registered model."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -42,16 +42,16 @@ class NetworkOptions(Section):
     K: Whole | None = published()
 
     def arguments(self) -> dict[str, Any]:
-        """The keywords for the model: every key but the published ones without effect."""
+        """Keywords for the model: all keys except the published ones without effect."""
         return dict(self.model_extra or {})
 
 
 class TileOptions(Section):
-    """Windows in which large pictures go through the network."""
+    """Windows for large pictures."""
 
     size: Whole = Field(224, ge=32, multiple_of=16, description="side of a window in pixels")
-    overlap: Whole = Field(64, ge=0, description="pixels that neighbouring windows share at least")
-    batch: Whole = Field(16, ge=1, description="windows that go through the network together (bounds the memory)")
+    overlap: Whole = Field(64, ge=0, description="smallest overlap of neighbouring windows in pixels")
+    batch: Whole = Field(16, ge=1, description="windows in one forward pass (bounds the memory)")
 
     @model_validator(mode="after")
     def _overlap_inside(self) -> TileOptions:
@@ -61,7 +61,7 @@ class TileOptions(Section):
 
 
 class SaveOptions(Section):
-    """What `test.py` writes beside the fused pictures."""
+    """What `test.py` writes in addition to the fused pictures."""
 
     components: bool = Field(True, description="common and unique parts of each pair")
     inputs: bool = Field(True, description="copies of the two inputs of each pair")
@@ -69,7 +69,7 @@ class SaveOptions(Section):
     report: bool = Field(False, description="HTML and Markdown report of the metrics, with pictures")
 
 
-# Systems take 255 bytes; the name gets endings such as _archived_241231-235959.
+# File systems allow 255 bytes, and suffixes such as _archived_241231-235959 are appended to the name.
 _LONGEST_NAME = 200
 
 
@@ -104,12 +104,12 @@ MetricNames = Annotated[tuple[str, ...] | str, BeforeValidator(_metric_names)]
 
 
 class Options(Section):
-    """A whole option file."""
+    """A complete option file."""
 
     name: RunName = Field(description="name of the run and of its folder")
     model: str = Field("DeFusionPP", description="registered model; FusionModel, UCMConv (stage 1) and "
-                                                 "MUCMTransformer (stage 2) are published names; testing, not given: "
-                                                 "the one that the weights are of, if they say so")
+                                                 "MUCMTransformer (stage 2) are published names; testing: taken from "
+                                                 "the weights when not given, if they name one")
     device: DeviceName = Field("auto", description="auto, cpu, cuda, cuda:1, mps or xpu")
     use_tb_logger: bool = Field(True, description="write TensorBoard scalars and pictures")
     color: Literal["ycbcr", "rgb", "gray"] | None = Field(None, description="what is fused: ycbcr (brightness; "
@@ -126,20 +126,20 @@ class Options(Section):
     teachers: TeacherOptions = Field(TeacherOptions(), description="stage 2 teachers")
     mae: MaeOptions = Field(MaeOptions(), description="MAE pretraining")
     tile: TileOptions = Field(TileOptions(), description="windows of large pictures")
-    save: SaveOptions = Field(SaveOptions(), description="what is written beside the fused pictures")
+    save: SaveOptions = Field(SaveOptions(), description="what is written in addition to the fused pictures")
 
     _source: str = PrivateAttr("options")
     _overridden: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def at(self, key: str) -> str:
-        """Where a key was given, for the start of a message: ``option/test/IVF.yaml: model``."""
+        """Where a key was set, as a prefix for messages: ``option/test/IVF.yaml: model``."""
         for given, flag in self._overridden.items():
             if key == given or key.startswith(given + "."):
                 return f"{flag}: {key}"
         return f"{self._source}: {key}"
 
     def require(self, key: str) -> Any:
-        """The value of a key that a script cannot do without, such as ``dataset.test``.
+        """The value of a key that the script requires, such as ``dataset.test``.
 
         Raises:
             OptionError: the key has no value.
@@ -152,12 +152,12 @@ class Options(Section):
         return value
 
     def without_effect(self) -> list[str]:
-        """The given keys that are accepted from published files and have no effect."""
+        """The given keys that are accepted for compatibility with published files but have no effect."""
         return _without_effect(self)
 
 
 def _without_effect(section: Section, prefix: str = "") -> list[str]:
-    """Paths of the given keys that are only there for published files."""
+    """Paths of the given keys that exist only for published files."""
     keys: list[str] = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)

@@ -1,4 +1,4 @@
-"""The sections that say which pictures: `dataset.train`, `dataset.val`, `dataset.test`, `synthesis`."""
+"""Sections for data: `dataset.train`, `dataset.val`, `dataset.test`, `synthesis`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from option.fields import Number, PathText, Section, Whole, published
 ValueRange = Literal["full", "minmax", "percentile"]
 _RANGE = ("how stored values become [0, 1]: full (255 or 65535 is 1), minmax (least to greatest value) or percentile "
           "(0.5 to 99.5); floats and signed integers need one of the last two")
-_IR_RANGE = "the same for infrared pictures alone (CT with ct/mr); range where it is not given"
+_IR_RANGE = "range for infrared pictures only (CT with ct/mr); when not given, range applies"
 _RANGE_JOINT = ("one map for all pictures of a scene (true), or one for each picture (false); when not given, one for "
                 "exposures and focus series, one each for infrared and visible")
-_MEGAPIXELS = "larger pictures are refused by name before they are decoded, in millions of pixels"
+_MEGAPIXELS = "largest accepted picture, in millions of pixels; larger ones are rejected before decoding"
 
 
 class TrainDataOptions(Section):
@@ -36,8 +36,8 @@ class TrainDataOptions(Section):
     batch_size: Whole = Field(16, ge=1, description="photographs (and in stage 2 as many pairs) a step and device")
     image_size: Whole = Field(224, ge=32, multiple_of=16, description="side of the training crop in pixels")
     workers: Whole = Field(4, ge=0, description="processes that decode; 0 decodes in the main process")
-    cache: Literal["none", "ram", "device"] = Field("none", description="keep the decoded set: not, in memory, "
-                                                                        "or on the device")
+    cache: Literal["none", "ram", "device"] = Field("none", description="where to keep the decoded set: nowhere, "
+                                                                        "in memory or on the device")
     cache_size: Whole = Field(256, ge=32, description="photographs are kept with this short side (never enlarged)")
 
     member_megabytes: Number = Field(512, gt=0, description="shards: larger members are skipped with a warning")
@@ -68,35 +68,35 @@ class TrainDataOptions(Section):
 
     @property
     def photo_root(self) -> str | None:
-        """Folder of the photographs under either of its names."""
+        """Folder of the photographs, given under either name."""
         return self.dataroot or self.noise_dataroot
 
     @property
     def photo_list(self) -> str | None:
-        """Kept list of drawn photographs under either of its names."""
+        """List of the drawn photographs, given under either name."""
         return self.trainpairs or self.noise_trainpairs
 
     @property
     def names_pairs(self) -> bool:
-        """Whether registered pairs are named."""
+        """Whether a folder of registered pairs is given."""
         return self.pair_folders[0] is not None
 
     @property
     def pair_folders(self) -> tuple[str | None, str | None, str | None, str | None]:
-        """Root, first sub-folder, second sub-folder and kept list of the stage 2 pairs."""
+        """Root, first sub-folder, second sub-folder and list of the stage 2 pairs."""
         if self.modalities == "ct/mr" and self.ctmr_dataroot:
             return self.ctmr_dataroot, self.ct_name, self.mr_name, self.ctmr_trainpairs
         return self.irvis_dataroot, self.infrare_name, self.visible_name, self.irvis_trainpairs
 
 
 class PairDataOptions(Section):
-    """Real pairs to fuse; the published folder layouts."""
+    """Real pairs to fuse, in the published folder layouts."""
 
     name: str = published("test", "label of the set")
     dataroot: PathText = Field(description="folder of the data set")
     datashell: Literal["IVF", "MEF", "MFF"] | None = Field(
-        None, description="layout: IVF (two folders), MEF or MFF (one folder a scene); when not given the run's "
-        "name decides: MultiFocusFusion, MultiExposureFusion or MEF, VisibleInfrareFusion")
+        None, description="layout: IVF (two folders), MEF or MFF (one folder per scene); when not given, taken from "
+        "the run's name: MultiFocusFusion, MultiExposureFusion or MEF, VisibleInfrareFusion")
     infrare_name: PathText | None = Field(None, description="IVF: infrared sub-folder")
     visible_name: PathText | None = Field(None, description="IVF: visible sub-folder")
     part_name: PathText | None = Field(None, description="MEF, MFF: sub-folder that holds the scenes")
@@ -104,7 +104,7 @@ class PairDataOptions(Section):
     img_size: Whole | None = Field(
         None, validation_alias=AliasChoices("img_size", "image_size"), json_schema_extra={"no_effect": True},
         description="published key without effect: pictures keep their size")
-    batch_size: Whole = Field(1, ge=1, description="published key; pairs are fused one by one, windows in batches")
+    batch_size: Whole = Field(1, ge=1, description="published key without effect: pairs are fused one at a time")
     workers: Whole = Field(1, ge=0, description="processes that read pictures and compute metrics")
     range: ValueRange = Field("full", description=_RANGE)
     ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
@@ -113,7 +113,7 @@ class PairDataOptions(Section):
 
     @property
     def scene_folder(self) -> str | None:
-        """Sub-folder of the scenes under either of its names."""
+        """Sub-folder of the scenes, given under either name."""
         return self.part_name or self.input_name
 
     @model_validator(mode="after")
@@ -133,11 +133,11 @@ class ValDataOptions(PairDataOptions):
 class TestDataOptions(PairDataOptions):
     """Pairs that `test.py` fuses."""
 
-    __test__ = False  # not a test class, whatever pytest makes of the name
+    __test__ = False  # keeps pytest from collecting this class
 
 
 class DatasetOptions(Section):
-    """Which pictures are read; each part is needed only by the scripts that use it."""
+    """Data sets; each script needs only those that it uses."""
 
     train: TrainDataOptions | None = Field(None, description="training set")
     val: ValDataOptions | None = Field(None, description="pairs for validation while training")

@@ -1,4 +1,4 @@
-"""The sections that say how to train: `train`, `path`, `logger`, `teachers`, `mae`."""
+"""Sections for training: `train`, `path`, `logger`, `teachers`, `mae`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from option.fields import Number, PathText, Section, Whole, published
 
 
 class PathOptions(Section):
-    """Where weights come from and where runs and results go."""
+    """Sources of weights, and folders of runs and results."""
 
     pretrain_model_G: PathText | None = Field(None, description="weights to start training from (ours, published, "
                                               "or an encoder by TinyMIM, MAE or timm)")
     strict_load: bool = Field(True, description="missing or unknown weights in pretrain_model_G are an error; "
-                                                "false reports them by name and goes on")
-    resume_state: PathText | None = Field(None, description="training: a checkpoint to go on from, or latest; "
-                                          "testing: the weights (not given: those that come with the project)")
+                                                "false lists them and continues")
+    resume_state: PathText | None = Field(None, description="training: a checkpoint to continue from, or latest; "
+                                          "testing: the weights (not given: the shipped ones)")
     experiments_root: PathText = Field("experiments", description="folder of the training runs")
     results_root: PathText = Field("results", description="folder of the fused pictures")
     pretrained_models_state: PathText | None = published()
 
 
 class LoggerOptions(Section):
-    """How often a run tells and saves."""
+    """How often a run logs and saves."""
 
     print_freq: Whole = Field(10, ge=1, description="steps between two log lines")
     save_checkpoint_freq: Whole = Field(2, ge=1, description="epochs between two checkpoints")
-    save_checkpoint_minutes: Number | None = Field(None, gt=0, description="also save after so many minutes")
-    keep_checkpoints: Whole = Field(2, ge=1, description="newest checkpoints that are kept")
+    save_checkpoint_minutes: Number | None = Field(None, gt=0, description="also save after this many minutes")
+    keep_checkpoints: Whole = Field(2, ge=1, description="number of newest checkpoints to keep")
 
 
-# YAML 1.1 files from elsewhere may have turned off into false.
+# Files written by YAML 1.1 tools may contain false for off.
 AmpText = Annotated[Literal["auto", "off", "bf16"], BeforeValidator(lambda v: "off" if v is False else v)]
 
 
@@ -58,7 +58,7 @@ class TrainOptions(Section):
                                                               "falls to 0")
     warmup_epochs: Number = Field(0.0, ge=0, description="epochs over which the rate rises from 0")
     epoch: Whole = Field(50, ge=1, description="epochs of the run")
-    max_steps: Whole | None = Field(None, ge=1, description="stop after so many optimiser steps")
+    max_steps: Whole | None = Field(None, ge=1, description="stop after this many optimiser steps")
     accumulate: Whole = Field(1, ge=1, description="batches whose gradients are averaged into one step")
     max_grad_norm: Number | None = Field(20.0, gt=0, description="bound of the gradient's global norm (of the "
                                                                  "batch mean); empty: none")
@@ -66,7 +66,7 @@ class TrainOptions(Section):
     loss_arguments: dict[str, Any] = Field({}, description="keywords for the loss; it checks them")
     mcud_weight: Number = Field(1 / 16, ge=0, description="stage 2: weight of the MCUD loss beside the CUD loss "
                                                           "(1/16 is the published mix in batch means)")
-    ema: Number = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0: none is kept")
+    ema: Number = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0: no average")
     amp: AmpText = Field("auto", description="mixed precision: bf16, off, or auto (bf16 where the device gains)")
     compile: bool = Field(False, description="torch.compile the network (falls back with a warning)")
     val_freq: Whole = Field(3, ge=1, description="epochs between two validations")
@@ -83,7 +83,7 @@ class TrainOptions(Section):
         return steps
 
     def learning_rate(self, pictures_per_step: int) -> float:
-        """The starting rate for a step of so many pictures (batch x accumulate x devices)."""
+        """Initial learning rate for ``pictures_per_step`` pictures a step (batch x accumulate x devices)."""
         return self.lr if self.base_lr is None else self.base_lr * pictures_per_step / 256
 
 
@@ -100,7 +100,7 @@ class MaeOptions(Section):
 
     size: Literal["tiny", "small", "base"] = Field("base", description="ViT of the encoder, patch 16: width 192, "
                                                    "384 or 768")
-    mask_ratio: Number = Field(0.75, gt=0, lt=1, description="share of the tokens that is hidden")
-    norm_pix_loss: bool = Field(True, description="each patch of the target is brought to mean 0, variance 1")
+    mask_ratio: Number = Field(0.75, gt=0, lt=1, description="share of masked tokens")
+    norm_pix_loss: bool = Field(True, description="normalise each target patch to mean 0, variance 1")
     decoder_width: Whole = Field(512, ge=16, multiple_of=16, description="width of the decoder")
     decoder_depth: Whole = Field(8, ge=1, description="blocks of the decoder")

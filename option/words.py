@@ -1,4 +1,4 @@
-"""Keys whose value is text take it as it is written: a folder may be called ``20240101`` or ``My Data #2``."""
+"""Takes the values of text keys literally, so that a folder may be called ``20240101`` or ``My Data #2``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NOTHING = ("", "null", "~")
 
 
 def keep_words(tree: dict[str, Any], words: dict[str, Any], section: type[Section]) -> None:
-    """Put text in place of the numbers that YAML saw in the values of text keys.
+    """Restore the written text where YAML parsed the value of a text key as a number.
 
     Args:
-        tree: what YAML read for a section; changed in place.
-        words: the same, with every value as it is written.
-        section: the class that says which keys are text.
+        tree: a section as parsed by YAML; changed in place.
+        words: the same section with every value as written.
+        section: class that defines which keys are text.
     """
     for key, annotation in _annotations(section).items():
         value, inner = tree.get(key), section_of(annotation)
@@ -29,15 +29,15 @@ def keep_words(tree: dict[str, Any], words: dict[str, Any], section: type[Sectio
 
 
 def word_of(key: str, text: str, section: type[Section]) -> str | None:
-    """The text of ``--set key=text`` as it is, for a text key.
+    """The literal value of ``--set key=text`` for a text key.
 
     Args:
         key: dotted path.
-        text: what stands behind the equals sign.
+        text: what follows the equals sign.
         section: class of the whole tree.
 
     Returns:
-        None where YAML has to read it: the key is no text, nothing is given, or the text is quoted.
+        None where YAML must parse the value: the key is not text, the value is empty, or it is quoted.
     """
     *sections, last = key.split(".")
     for name in sections:
@@ -52,7 +52,7 @@ def word_of(key: str, text: str, section: type[Section]) -> str | None:
 
 
 def _annotations(section: type[Section]) -> dict[str, Any]:
-    """Every name under which a key may be given -> what it takes."""
+    """Map every name of a key, aliases included, to its annotation."""
     return {name: field.annotation for key, field in section.model_fields.items()
             for name in getattr(field.validation_alias, "choices", [key])}
 
