@@ -1,1 +1,1 @@
-"""The workshop: training loop, checkpoints, files, logs and plots. Knows no model and no data set."""
+"""Shared tools: picture files, training engine, checkpoints, logs and plots. Independent of models and data sets."""

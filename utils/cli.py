@@ -1,6 +1,6 @@
-"""The border between a script and the shell: exit codes, a user's mistake, signals.
+"""Exit codes, error messages and signals of the scripts.
 
-Light on purpose: a script imports this before the libraries that take seconds to load.
+Kept free of heavy imports: scripts load this module before the libraries that take seconds to import.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from utils.errors import UserError
 
 USER_MISTAKE = 2
 
-# Libraries that fusing and metrics do without, and the extra of the package that brings them.
+# Libraries that fusing and metrics do not need -> the package extra that installs them.
 EXTRAS = {"matplotlib": "report", "jinja2": "report", "markupsafe": "report",
           "tensorboard": "train", "webdataset": "train", "skimage": "train"}
 
@@ -31,10 +31,10 @@ _Handler = Callable[[int, "FrameType | None"], object]
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP. Derives from `KeyboardInterrupt`, so that all three unwind a program alike.
+    """Ctrl-C, SIGTERM or SIGHUP. Derives from `KeyboardInterrupt`, so that all three are handled alike.
 
     Args:
-        number: of the signal.
+        number: signal number.
     """
 
     def __init__(self, number: int) -> None:
@@ -43,10 +43,10 @@ class Stopped(KeyboardInterrupt):
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Run a script's main function on the command line and exit with its code.
+    """Run a script's main function with the command line and exit with its code.
 
-    A user's mistake or a missing library of an extra prints ``error: ...`` and exits with 2. Ctrl-C, SIGTERM and
-    SIGHUP raise `Stopped` inside ``main`` and exit with 130, 143 and 129. A bug keeps its traceback.
+    A user's mistake or a missing optional library prints ``error: ...`` and exits with 2. Ctrl-C, SIGTERM and
+    SIGHUP raise `Stopped` inside ``main`` and exit with 130, 143 and 129. Any other exception shows its traceback.
 
     Args:
         main: takes the arguments without the program's name; returns the exit code (None is 0).
@@ -76,16 +76,16 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 def leave_at_once_when_stopped() -> None:
     """Make Ctrl-C, SIGTERM and SIGHUP end the process with one line, without a traceback.
 
-    For the seconds before `run`, in which libraries load and nothing needs to be saved.
+    Used before `run`, while libraries load and there is nothing to save.
     """
     _install(_leave)
 
 
 @contextlib.contextmanager
 def finishing() -> Iterator[None]:
-    """Let a block that writes results end before a signal stops the program.
+    """Let a block that writes results finish before a signal stops the program.
 
-    The first Ctrl-C, SIGTERM or SIGHUP is raised as `Stopped` at the end of the block, a second one at once.
+    The first Ctrl-C, SIGTERM or SIGHUP raises `Stopped` at the end of the block, a second one immediately.
     """
     waiting: list[int] = []
 
@@ -102,7 +102,7 @@ def finishing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled_by(handler: _Handler) -> Iterator[None]:
-    """Set the handlers of the three signals for a block. Only the main thread may: elsewhere this does nothing."""
+    """Set the handlers of the three signals for a block. Does nothing outside the main thread."""
     before = _install(handler) if threading.current_thread() is threading.main_thread() else {}
     try:
         yield
@@ -112,7 +112,7 @@ def _handled_by(handler: _Handler) -> Iterator[None]:
 
 
 def _install(handler: _Handler) -> dict[int, object]:
-    """Set the handlers and return the old ones. What nohup or a shell's ``&`` told us to ignore stays ignored."""
+    """Set the handlers and return the old ones. Signals ignored because of nohup or a shell's ``&`` stay ignored."""
     return {number: signal.signal(number, handler) for number in _STOPS
             if signal.getsignal(number) not in (signal.SIG_IGN, None)}
 
@@ -127,7 +127,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _tell_launcher(text: str) -> None:
-    """Hand the message to torchrun, which repeats it at the end of its own traceback."""
+    """Pass the message to torchrun, which repeats it at the end of its own traceback."""
     place = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if place:
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
-"""Many processes, one training: what torchrun's environment says, and the few collective calls that we need.
+"""Training with several processes: torchrun's environment variables and the collective calls used here.
 
-Every function does nothing (or the obvious thing) in a single process, so that callers need no second path.
+All functions also work in a single process, so that callers need no separate path.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class World:
-    """Who this process is among the processes of a run.
+    """The place of this process among the processes of a run.
 
     Attributes:
-        rank: number of this process, 0 to ``size`` - 1.
-        size: how many processes train together.
-        local_rank: number of this process on its machine; also the number of its GPU.
-        restarts: how often torchrun has restarted the run after a failure.
+        rank: index of this process, 0 to ``size`` - 1.
+        size: number of processes.
+        local_rank: index of this process on its machine, which is also the index of its GPU.
+        restarts: number of times torchrun has restarted the run after a failure.
     """
 
     rank: int = 0
@@ -35,26 +35,26 @@ class World:
 
     @property
     def main(self) -> bool:
-        """True for the one process that writes files."""
+        """True in the process that writes files."""
         return self.rank == 0
 
 
 def current_world() -> World:
-    """The world as torchrun's environment variables describe it; a single process without them."""
+    """The world described by torchrun's environment variables; a single process if they are not set."""
     return World(rank=int(os.environ.get("RANK", 0)), size=int(os.environ.get("WORLD_SIZE", 1)),
                  local_rank=int(os.environ.get("LOCAL_RANK", 0)),
                  restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device that a name of an option file means for this process.
+    """The device of this process for a device name of an option file.
 
     Args:
-        name: ``auto`` (a GPU when there is one), ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``. ``auto`` and
-            ``cuda`` take the GPU of this process's local rank.
+        name: ``auto`` (a GPU if available), ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``. ``auto`` and
+            ``cuda`` select the GPU of this process's local rank.
 
     Raises:
-        UserError: the device is not there.
+        UserError: the device is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,20 +77,20 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[World]:
-    """Joins the processes that torchrun started for the length of the block.
+    """Join the processes that torchrun started for the duration of the block.
 
     Args:
-        device: NCCL connects GPUs, gloo everything else.
+        device: selects the backend: NCCL for GPUs, gloo otherwise.
 
     Yields:
-        The world; of one process when torchrun did not start us (no process group is made then).
+        The world. Without torchrun it has one process, and no process group is created.
     """
     world = current_world()
     if world.size == 1:
         yield world
         return
-    # torchrun keeps one store over its restarts: without a prefix, processes would look for each other at the
-    # addresses of those that were lost, and wait for ever.
+    # torchrun keeps one store across restarts: without a prefix, processes would use the addresses of lost
+    # processes and wait for ever.
     store, rank, size = next(iter(dist.rendezvous("env://")))
     store = dist.PrefixStore(f"start-{world.restarts}", store)
     if device.type == "cuda":
@@ -104,24 +104,24 @@ def joined(device: torch.device) -> Iterator[World]:
 
 
 def is_joined() -> bool:
-    """True between the start and the end of a run of several processes."""
+    """True inside :func:`joined` in a run of several processes."""
     return dist.is_available() and dist.is_initialized()
 
 
 def barrier() -> None:
-    """Waits until every process is here."""
+    """Wait until every process has reached this call."""
     if is_joined():
         dist.barrier()
 
 
 def wait_for_main(moment: str) -> None:
-    """Waits until the main process is here, for days if need be.
+    """Wait until the main process has reached this call, for days if necessary.
 
-    A barrier would do for short waits; NCCL and gloo end a run whose processes wait longer than ten and thirty
-    minutes. This asks the store that joined them instead.
+    NCCL and gloo abort a run whose barrier takes longer than ten and thirty minutes. This polls the rendezvous store
+    instead.
 
     Args:
-        moment: a name that is used once in a run.
+        moment: name of the wait; used once per run.
     """
     if not is_joined():
         return
@@ -133,7 +133,7 @@ def wait_for_main(moment: str) -> None:
 
 
 def from_main(value: Any) -> Any:
-    """The main process's value of any kind, in every process."""
+    """Send the main process's value, of any type, to every process."""
     if not is_joined():
         return value
     box = [value]
@@ -142,10 +142,10 @@ def from_main(value: Any) -> Any:
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
-    """Sum of a tensor over all processes, in place.
+    """Sum a tensor over all processes, in place.
 
     Args:
-        values: any shape, on the training device; equal shapes everywhere.
+        values: any shape, on the training device; the shape is the same in all processes.
     """
     if is_joined():
         dist.all_reduce(values)
@@ -153,7 +153,7 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
 
 def gather_to_main(value: Any) -> list[Any]:
-    """Every process's value, in the order of the ranks; an empty list in all but the main process."""
+    """The values of all processes in rank order; an empty list except in the main process."""
     if not is_joined():
         return [value]
     main = dist.get_rank() == 0

@@ -1,16 +1,16 @@
-"""Errors that are a user's to mend, told apart from bugs."""
+"""Errors that the user can fix, as opposed to bugs."""
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend.
+    """A mistake that the user can fix.
 
-    The message is one line: what is wrong; where; what to do. The scripts print it and exit with 2; it never
-    shows a traceback.
+    The message is one line: what is wrong; where; what to do. The scripts print it without a traceback and exit
+    with 2.
     """
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A file or folder that the user named and that is not there."""
+    """A file or folder given by the user does not exist."""
 
     def __str__(self) -> str:
         # FileNotFoundError would otherwise format its arguments as (errno, text).

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, and old results moved aside."""
+"""Atomic writes, and archiving of old results."""
 
 import contextlib
 import errno
@@ -15,27 +15,27 @@ from utils.errors import UserError
 log = logging.getLogger(__name__)
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-# Writers that hide the errno (torch.save raises RuntimeError) leave a disk this full behind.
+# Some writers hide the errno (torch.save raises RuntimeError): less free space than this counts as a full disk.
 _NEARLY_NOTHING = 1 << 20
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name when the block ends well.
+    """A temporary path that is renamed to ``path`` when the block succeeds.
 
-    A crash leaves the old file or the new one and never a part. When the block raises, the temporary file is
-    removed and ``path`` is as it was.
+    After a crash, ``path`` holds either the old or the new content, never a part. If the block raises, the
+    temporary file is removed and ``path`` is unchanged.
 
     Args:
-        path: the file to write; its folder is made if missing.
-        durable: wait until the disk has the file before it gets its name, so that this also holds for a power
-            cut. Off for pictures, which are many and can be made again.
+        path: the file to write; its folder is created if missing.
+        durable: flush the file to disk before renaming it, so that the guarantee includes power cuts. Off for
+            pictures, which are many and can be recomputed.
 
     Yields:
         The path to write to, in the same folder as ``path``.
 
     Raises:
-        UserError: the disk is full; names the file and the space that is left.
+        UserError: the disk is full; names the file and the free space.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,10 +56,10 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Find out early whether a folder can be made and written, without making it.
+    """Check that a folder can be created and written, without creating it.
 
     Raises:
-        UserError: it or a parent is a file, is protected, or has a name that the system does not take.
+        UserError: it or a parent is a file, is write-protected, or has an invalid name.
     """
     folder = Path(folder)
     try:
@@ -73,13 +73,13 @@ def check_folder(folder: str | Path) -> None:
 
 
 def archive_if_exists(folder: str | Path) -> Path | None:
-    """Renames an existing folder to ``<name>_archived_<time>``, so that nothing in it is overwritten.
+    """Rename an existing folder to ``<name>_archived_<time>``, so that nothing in it is overwritten.
 
     Args:
         folder: a result folder that is about to be written.
 
     Returns:
-        Where the old content is now; None when there was none (no folder, or an empty one).
+        The archive folder; None if there was nothing to keep (no folder, or an empty one).
 
     Raises:
         UserError: ``folder`` is a file.
@@ -103,7 +103,7 @@ def archive_if_exists(folder: str | Path) -> Path | None:
 
 
 def _temporary_beside(path: Path) -> Path:
-    """A hidden name of this process for ``path``: its own for every file, and no longer than systems allow."""
+    """A hidden temporary name for ``path``, unique to this process and within the system's length limit."""
     name = path.name
     if len(os.fsencode(name)) > 200:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
@@ -111,7 +111,7 @@ def _temporary_beside(path: Path) -> Path:
 
 
 def _flush(path: Path) -> None:
-    """Asks the system to put a file or a folder's entries on the disk."""
+    """Flush a file, or the entries of a folder, to the disk."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except PermissionError:
@@ -126,7 +126,7 @@ def _flush(path: Path) -> None:
 
 
 def _disk_full_message(error: BaseException, path: Path) -> str | None:
-    """The message for a full disk, or None when ``error`` has another cause."""
+    """The message for a full disk, or None if ``error`` has another cause."""
     if not isinstance(error, Exception) or isinstance(error, UserError):
         return None
     free = shutil.disk_usage(path.parent).free
@@ -140,5 +140,5 @@ def _disk_full_message(error: BaseException, path: Path) -> str | None:
 
 
 def text_cell(text: str) -> str:
-    """Text for a cell of a CSV file, with an apostrophe in front where a spreadsheet would run it as a formula."""
+    """Text for a CSV cell, prefixed with an apostrophe if a spreadsheet would run it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

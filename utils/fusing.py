@@ -1,4 +1,4 @@
-"""A run that fuses a data set of pairs: where its results go, the pass over the pairs, what the user is told."""
+"""Fuses a data set of pairs: opens the result folder, processes the pairs and reports failures."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ _TITLES = {"IVF": ("infrared", "visible"), "MEF": ("over", "under"), "MFF": ("ne
 
 
 class Named(Protocol):
-    """Where a pair lies."""
+    """The location of a pair, with its name."""
 
     @property
     def stem(self) -> str: ...
@@ -35,10 +35,10 @@ Fused = TypeVar("Fused")
 
 @dataclass
 class Pass:
-    """How a pass over the pairs went.
+    """The outcome of a pass over the pairs.
 
     Attributes:
-        failed: stem -> what is wrong, of the pairs that were passed over.
+        failed: stem -> reason, for the pairs that were skipped.
         stopped: the Ctrl-C or signal that ended the pass early.
     """
 
@@ -46,16 +46,16 @@ class Pass:
     stopped: KeyboardInterrupt | None = None
 
     def conclude(self, unwritten: Mapping[str, str], folder: Path, *, total: int) -> None:
-        """Say where the results are and raise what the shell should hear of.
+        """Log where the results are, and raise an error if pairs are missing.
 
         Args:
-            unwritten: stem -> what is wrong, of the pairs that were fused but not written.
-            folder: where the others are.
-            total: how many pairs there are.
+            unwritten: stem -> reason, for the pairs that were fused but not written.
+            folder: the result folder.
+            total: number of pairs.
 
         Raises:
             KeyboardInterrupt: the pass was stopped.
-            UserError: pairs were passed over.
+            UserError: pairs were skipped.
         """
         if self.stopped is not None:
             log.warning("stopped: %s holds the pairs that were done", folder)
@@ -68,9 +68,9 @@ class Pass:
 
 
 def open_results(options: Options, found: PairList, world: World) -> ResultFolder:
-    """The result folder of a run, after everything else of its options has proved good: an older one is moved aside.
+    """Open the result folder of a run; call it after all other options are checked, as it archives an older folder.
 
-    Logs what of the data set is not used.
+    Logs the parts of the data set that are not used.
 
     Raises:
         UserError: see `ResultFolder`.
@@ -87,17 +87,17 @@ def open_results(options: Options, found: PairList, world: World) -> ResultFolde
 
 def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callable[[Pair], Fused],
              keep: Callable[[Pair, Fused], None], *, readers: int = 1, silent: bool = False) -> Pass:
-    """Load, fuse and keep every pair, in order; the next pairs are read while one is fused.
+    """Load, fuse and keep all pairs in order; the next pairs are read while one is fused.
 
-    A pair that cannot be read or fused is logged and passed over, whatever the reason. Ctrl-C ends the pass and is
-    handed back, so that the caller can record what is done before raising it.
+    A pair that cannot be read or fused is logged and skipped, whatever the reason. Ctrl-C ends the pass and is
+    returned, so that the caller can record the finished pairs before raising it.
 
     Args:
-        paths: where the pairs lie.
-        load: reads one; runs in a thread.
-        fuse: fuses one.
-        keep: takes the pair and its fusion. An error of it ends the pass.
-        readers: threads that read, each about a pair ahead.
+        paths: locations of the pairs.
+        load: reads one pair; runs in a thread.
+        fuse: fuses one pair.
+        keep: receives the pair and its fusion. An exception in it ends the pass.
+        readers: reader threads, each about one pair ahead.
         silent: no progress bar.
     """
     readers, result = max(1, readers), Pass()
@@ -127,7 +127,7 @@ def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callab
 
 
 def _told(stem: str, error: Exception) -> str:
-    """Log why a pair is passed over; what is not a user's mistake with its traceback."""
+    """Log why a pair is skipped, with a traceback unless it is a user's mistake."""
     if isinstance(error, UserError):
         line = str(error)
         log.error("%s", line)

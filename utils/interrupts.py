@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C during a training: save, say where, leave. At once, not at the end of the step."""
+"""SIGTERM, SIGHUP and Ctrl-C during training: save, log where, and exit without waiting for the end of the step."""
 
 import logging
 import multiprocessing
@@ -17,14 +17,15 @@ _active: "Interrupts | None" = None
 
 
 class Interrupts:
-    """Calls ``save`` from a thread of its own when the process is asked to stop, then leaves the process.
+    """Calls ``save`` in a separate thread when a signal asks the process to stop, then exits.
 
-    Python runs signal handlers in the main thread and only between two of its instructions: a backward pass of
-    many seconds, or a collective call whose peer is gone, would delay them. The C part of the handler however
-    writes the signal's number to a socket at once; a thread reads the other end.
+    Python runs signal handlers in the main thread, between two bytecode instructions: a backward pass of many
+    seconds, or a collective call whose peer is gone, would delay them. The C part of the handler, however, writes
+    the signal's number to a socket immediately; the thread reads the other end.
 
     Args:
-        save: stores what must not be lost. It runs beside the main thread, which may be in the middle of a step.
+        save: stores what must not be lost. Runs concurrently with the main thread, which may be in the middle of a
+            step.
 
     The process ends with 128 + the signal's number: 143 for SIGTERM, 130 for Ctrl-C, 129 for SIGHUP. What nohup or a
     shell's ``&`` told the process to ignore stays ignored. Outside the main thread the block does nothing.
@@ -55,7 +56,7 @@ class Interrupts:
         if not self._installed:
             return
         if self._leaving.is_set():
-            self._thread.join()  # it ends the process; leaving first would cut its save off
+            self._thread.join()  # the thread ends the process; exiting first would cut off its save
         _active = None
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
@@ -67,7 +68,7 @@ class Interrupts:
         self._installed = False
 
     def forget(self) -> None:
-        """Restores the usual signals in a forked child (a loader's worker); Ctrl-C is left to the parent."""
+        """Restore the default signals in a forked child (a loader's worker); the parent handles Ctrl-C."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,7 +95,7 @@ class Interrupts:
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """A Python handler must be set for the C one to write to the socket."""
+    """Placeholder: the C handler writes to the socket only if a Python handler is set."""
 
 
 def _forget_in_child() -> None:

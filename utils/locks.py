@@ -1,4 +1,4 @@
-"""A folder that one process at a time may write: a second start is refused and told who holds it."""
+"""Locks a folder for one process at a time; a second start fails with the name of the holder."""
 
 import contextlib
 import errno
@@ -21,17 +21,17 @@ _NO_LOCKS_HERE = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 class FolderLock:
-    """The exclusive right to a folder, from ``acquire`` to ``release`` or the end of this object; a context manager.
+    """An exclusive lock on a folder, from ``acquire`` to ``release`` or garbage collection; a context manager.
 
         with FolderLock("results/run"):
             ...
 
-    The lock lies beside the folder (``.run.lock``), so the folder itself may be moved aside and made anew. The
-    operating system frees it when its process dies, however that happens. ``.run.owner`` holds the process id and
-    host for messages; one that is left over belongs to a start that died, and taking its place is logged.
+    The lock file lies next to the folder (``.run.lock``), so that the folder itself may be moved and recreated. The
+    operating system releases the lock when the process dies for any reason. ``.run.owner`` holds the process id and
+    host for messages; a left-over file means that an earlier process died, and taking over its lock is logged.
 
     Args:
-        folder: need not exist; its parent is made if missing.
+        folder: need not exist; its parent is created if missing.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -42,7 +42,7 @@ class FolderLock:
         self._held = False
 
     def acquire(self) -> None:
-        """Take the lock, without waiting. On a drive that knows no locks this warns and goes on.
+        """Take the lock without waiting. On a drive without locks, log a warning and continue.
 
         Raises:
             UserError: another process holds it (named with its host), or the parent cannot be written.
@@ -63,13 +63,13 @@ class FolderLock:
         self._held = True
         if self._owner.exists():
             log.warning("%s was left by %s, which ended without closing it: taken over", self.folder, self._holder())
-        # Only for messages: a full disk is told by whoever writes what matters.
+        # Used only for messages: a full disk is reported when important files are written.
         with contextlib.suppress(OSError):
             self._owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(),
                                                "started": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
 
     def release(self) -> None:
-        """Give the lock back; does nothing if it is not held."""
+        """Release the lock; does nothing if it is not held."""
         if self._held:
             self._held = False
             with contextlib.suppress(OSError):

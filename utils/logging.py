@@ -1,4 +1,4 @@
-"""What a run says: to the console and to ``train.log`` in its folder."""
+"""Logging of a run, to the console and to ``train.log`` in its folder."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 class _BarFriendly(logging.StreamHandler):
-    """Writes above a progress bar instead of through it."""
+    """Writes log lines above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -31,13 +31,13 @@ class _BarFriendly(logging.StreamHandler):
 
 
 def set_up_logging(run_dir: Path | None = None, world: World | None = None) -> None:
-    """Sends log records to the console and, in the main process, to ``run_dir/train.log``.
+    """Send log records to the console and, in the main process, to ``run_dir/train.log``.
 
-    The other processes of a run only speak up for warnings, with their rank.
+    The other processes log only warnings and errors, with their rank.
 
     Args:
-        run_dir: folder of the run; the file goes on where an earlier start ended.
-        world: this process among the others.
+        run_dir: folder of the run; an existing log file is appended to.
+        world: place of this process in the run.
     """
     world = world or World()
     mark = "" if world.size == 1 else f"[{world.rank}] "
@@ -66,14 +66,14 @@ def log_start(options: Options, device: torch.device, world: World) -> None:
 
 
 def log_notes(options: Options) -> None:
-    """Names, in one line, the given keys that have no effect."""
+    """Log, on one line, the given keys that have no effect."""
     keys = options.without_effect()
     if keys:
         log.info("accepted from published option files, without effect: %s", ", ".join(keys))
 
 
 def processor_name() -> str:
-    """The processor's name as the system tells it, and how many cores we may use."""
+    """The processor's name and the number of cores available to this process."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

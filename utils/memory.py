@@ -1,4 +1,4 @@
-"""How much memory the process holds, and how to make it keep what the next step needs again."""
+"""Measures the memory of the process, and keeps freed memory for the next step."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ import torch
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes of GPU memory held by tensors, or of resident process memory on a CPU (0 where the system does not say)."""
+    """Bytes of GPU memory held by tensors, or resident memory of the process on a CPU (0 if unknown)."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     try:
@@ -19,20 +19,20 @@ def memory_in_use(device: torch.device) -> int:
 
 def _peak_memory() -> int:
     try:
-        import resource  # not there on Windows
+        import resource  # not available on Windows
     except ImportError:
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, which has no /proc
 
 
 def keep_freed_memory() -> bool:
-    """Asks the C library to keep freed memory for later instead of handing it back to the system.
+    """Make the C library keep freed memory instead of returning it to the system.
 
-    Every step frees and needs again gigabytes in large blocks, which glibc by default maps anew each time: 150,000
-    page faults and 3 % of a CPU step. Peak memory stays the same.
+    Each step frees and reallocates gigabytes in large blocks, which glibc maps anew each time by default: 150,000
+    page faults and 3 % of a CPU step. Peak memory is unchanged.
 
     Returns:
-        False where the C library is not glibc; nothing happens then.
+        False, without any effect, if the C library is not glibc.
     """
     mmap_threshold, trim_threshold, largest = -3, -1, 2**31 - 1  # of <malloc.h>
     try:

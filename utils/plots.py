@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on one page, with headings that can be read."""
+"""Contact sheets: many thumbnails on one page, with headings and captions."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ from utils.pictures.depth import to_8_bit
 MAX_ROWS = 32
 CELL = 224
 
-_TALLEST = 1.25       # a portrait picture gets at most this many cell widths of height
+_TALLEST = 1.25       # greatest height of a portrait picture, in cell widths
 _MARGIN = 16
 _GAP = 6
 _CAPTION = 22
@@ -26,13 +26,13 @@ _FRAME = (224, 224, 222)
 
 
 class ContactSheet:
-    """A sheet that grows row by row and keeps thumbnails only, so hundreds of pairs do not fill the memory.
+    """A contact sheet built row by row. Stores only thumbnails, so that hundreds of pairs fit in memory.
 
     Args:
-        column_titles: headings, one a column.
-        cell: width of a picture's place in pixels; pictures keep their aspect and are centred in it.
-        title: a line above everything.
-        max_rows: rows beyond it are counted and not shown; the sheet says so.
+        column_titles: one heading per column.
+        cell: width of a cell in pixels; pictures keep their aspect ratio and are centred in it.
+        title: heading of the sheet.
+        max_rows: further rows are only counted; their number is printed on the sheet.
     """
 
     def __init__(self, column_titles: Sequence[str], *, cell: int = CELL, title: str = "",
@@ -46,19 +46,19 @@ class ContactSheet:
 
     @property
     def full(self) -> bool:
-        """Whether further rows would only be counted."""
+        """Whether further rows are only counted."""
         return len(self._rows) >= self.max_rows
 
     def add(self, title: str, pictures: Sequence[np.ndarray | None]) -> None:
         """Add a row.
 
         Args:
-            title: the row's caption.
-            pictures: one a column, None where there is none: (H, W), (H, W, 1) or (H, W, 3) RGB; uint8, uint16
-                or float in [0, 1]. May be thumbnails already.
+            title: caption of the row.
+            pictures: one per column, None for an empty cell: (H, W), (H, W, 1) or (H, W, 3) RGB; uint8, uint16
+                or float in [0, 1]. Thumbnails are accepted too.
 
         Raises:
-            ValueError: the row has another number of pictures than the sheet has columns.
+            ValueError: the number of pictures differs from the number of columns.
         """
         if len(pictures) != len(self.column_titles):
             raise ValueError(f"contact sheet, row {title!r}: {len(pictures)} pictures for "
@@ -99,7 +99,7 @@ class ContactSheet:
 
     def _draw_row(self, page: Image.Image, draw: ImageDraw.ImageDraw, y: int, height: int, caption: str,
                   row: Sequence[np.ndarray | None]) -> int:
-        """Draw a row at ``y``; returns where the next one begins."""
+        """Draw a row at ``y`` and return the position of the next one."""
         font = _font(12)
         draw.text((_MARGIN, y + 4), _elide(caption, font, page.width - 2 * _MARGIN), fill=_PENCIL, font=font)
         y += _CAPTION
@@ -117,15 +117,15 @@ class ContactSheet:
 def contact_sheet(rows: Iterable[Sequence[np.ndarray | None]], row_titles: Iterable[str],
                   column_titles: Sequence[str], *, cell: int = CELL, title: str = "",
                   max_rows: int = MAX_ROWS) -> np.ndarray:
-    """A page of small pictures: one row a pair, one column a kind (inputs, components, fused).
+    """A page of thumbnails: one row per pair, one column per kind (inputs, components, fused).
 
     Args:
-        rows: pictures as :meth:`ContactSheet.add` takes them; may be a generator, so that only one row of
-            full size is in memory at a time.
+        rows: pictures in the form of :meth:`ContactSheet.add`. With a generator, only one row of full-size
+            pictures is in memory at a time.
         row_titles, column_titles: captions and headings.
-        cell: width of a picture's place in pixels.
-        title: a line above everything.
-        max_rows: rows beyond it are counted and not shown; the sheet says so.
+        cell: width of a cell in pixels.
+        title: heading of the sheet.
+        max_rows: further rows are only counted; their number is printed on the sheet.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -137,7 +137,7 @@ def contact_sheet(rows: Iterable[Sequence[np.ndarray | None]], row_titles: Itera
 
 
 def thumbnail(picture: np.ndarray, cell: int = CELL) -> np.ndarray:
-    """Fit a picture into ``cell`` x 1.25 ``cell`` (width x height), aspect kept, as (h, w, 3) uint8 RGB.
+    """Fit a picture into ``cell`` x 1.25 ``cell`` (width x height), keeping its aspect ratio; (h, w, 3) uint8 RGB.
 
     Raises:
         ValueError: not a grey or RGB picture.
@@ -155,7 +155,7 @@ def thumbnail(picture: np.ndarray, cell: int = CELL) -> np.ndarray:
 
 
 def _to_bytes(pixels: np.ndarray) -> np.ndarray:
-    """8 bits of uint8, uint16 or float in [0, 1]; what is not a number is shown black."""
+    """Convert uint8, uint16 or float in [0, 1] to 8 bits; NaN becomes black."""
     if pixels.dtype in (np.uint8, np.uint16):
         return np.ascontiguousarray(to_8_bit(pixels))
     scaled = np.nan_to_num(np.asarray(pixels, np.float32), nan=0.0, posinf=1.0, neginf=0.0)
@@ -164,15 +164,15 @@ def _to_bytes(pixels: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib carries: letters of most alphabets, on every machine the same."""
+    """DejaVu Sans as bundled with matplotlib: covers most alphabets and is the same on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
 def _elide(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shorten a text in its middle until it fits: both ends of a file's name tell it from others.
+    """Shorten a text in the middle until it fits: both ends of a file name help to identify it.
 
-    What cannot be drawn on one line (line breaks, bytes of a name that are no text) becomes a replacement character.
+    Line breaks and undecodable bytes are shown as replacement characters.
     """
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     if font.getlength(text) <= width:

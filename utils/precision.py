@@ -1,4 +1,4 @@
-"""bf16 where the device gains by it."""
+"""Uses bf16 on devices with native support."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ _CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
 def device_gains(device: torch.device) -> bool:
-    """True when bf16 arithmetic is native: a GPU that has it, or a processor with AVX-512 BF16 or AMX."""
+    """Whether bf16 arithmetic is native: a GPU that supports it, or a processor with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
@@ -25,14 +25,14 @@ def device_gains(device: torch.device) -> bool:
 
 
 def autocast_dtype(amp: str, device: torch.device) -> torch.dtype | None:
-    """The type that matrix products run in.
+    """Data type of matrix products.
 
     Args:
-        amp: ``auto`` (bf16 when the device gains), ``bf16`` or ``off``.
+        amp: ``auto`` (bf16 if the device supports it natively), ``bf16`` or ``off``.
         device: where the model runs.
 
     Returns:
-        ``torch.bfloat16``, or None for plain float32. bf16 has float32's exponents, so no gradient scaling is needed.
+        ``torch.bfloat16``, or None for float32. bf16 has the exponent range of float32, so gradients are not scaled.
 
     Raises:
         UserError: an unknown ``amp``.
@@ -44,7 +44,7 @@ def autocast_dtype(amp: str, device: torch.device) -> torch.dtype | None:
 
 
 def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to ``dtype`` on ``device``; nothing when ``dtype`` is None."""
+    """Autocast to ``dtype`` on ``device``; does nothing if ``dtype`` is None."""
     if dtype is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)

@@ -1,6 +1,6 @@
-"""Names for models, data sets, losses and damages, so that an option file can choose them.
+"""Names for models, data sets, losses and damages, so that option files can select them.
 
-A file that is dropped into the package is found by itself:
+Files added to the package are discovered automatically:
 
     @MODELS.register("MyModel")
     class MyModel(nn.Module): ...
@@ -27,9 +27,9 @@ class Registry:
     """The entries of one kind.
 
     Args:
-        kind: what an entry is, for messages: ``model``, ``data set``.
-        package: package whose modules register entries. A look-up imports the module that holds the name; a list or
-            an unknown name imports all of them.
+        kind: kind of the entries, for messages: ``model``, ``data set``.
+        package: package whose modules register entries. A look-up imports the module that contains the name; a
+            listing or an unknown name imports all modules.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -40,10 +40,10 @@ class Registry:
         self._imported: set[str] = set()
 
     def register(self, name: str, *, aliases: Iterable[str] = ()) -> Callable[[Entry], Entry]:
-        """Decorator that gives a class or function a name, and further names if wanted.
+        """Decorator that registers a class or function under a name and optional aliases.
 
         Raises:
-            ValueError: the name belongs to something else.
+            ValueError: the name is already taken.
         """
         def add(entry: Entry) -> Entry:
             for new in (name, *aliases):
@@ -58,19 +58,19 @@ class Registry:
         return add
 
     def names(self) -> list[str]:
-        """Every registered name in order, without the aliases."""
+        """All registered names in order, without aliases."""
         self._discover()
         return sorted(self._entries)
 
     def get(self, name: str, *, where: str = "") -> Callable[..., Any]:
-        """The entry of that name or alias.
+        """The entry with a name or alias.
 
         Args:
             name: as in the option file.
-            where: place of the name for the message, such as ``option/test/IVF.yaml: model``.
+            where: place of the name for messages, such as ``option/test/IVF.yaml: model``.
 
         Raises:
-            UserError: unknown name; lists the known ones, nearest first.
+            UserError: unknown name; lists the known ones, closest first.
         """
         entry = self._entries.get(self._aliases.get(name, name))
         for narrow in (name, None):
@@ -82,22 +82,22 @@ class Registry:
         return entry
 
     def create(self, name: str, /, **arguments: Any) -> Any:
-        """Build the entry of that name with keywords; see :meth:`build`."""
+        """Build the entry with a name from keywords; see :meth:`build`."""
         return self.build(name, arguments)
 
     def build(self, name: str, arguments: Mapping[str, Any], *, at: Callable[[str], str] = str,
               name_key: str = "", arguments_key: str = "") -> Any:
-        """Build the entry of that name, its keywords checked against its signature first.
+        """Build the entry with a name, after checking its keywords against its signature.
 
         Args:
             name: as in the option file.
             arguments: keywords for the class or function.
-            at: gives the place of a key for a message, as ``Options.at`` does.
+            at: maps a key to its place for messages, like ``Options.at``.
             name_key: key of the name, such as ``model``.
             arguments_key: key of the keywords, such as ``network_G``.
 
         Raises:
-            UserError: unknown name; a keyword is unknown, missing, of a wrong type, or refused by the entry.
+            UserError: unknown name; or a keyword is unknown, missing, of the wrong type or rejected by the entry.
         """
         entry = self.get(name, where=at(name_key) if name_key else "")
 
@@ -129,10 +129,10 @@ class Registry:
         return f"unknown {self.kind} {name}{hint}; known: {', '.join(known) or 'none'}"
 
     def _discover(self, name: str | None = None) -> None:
-        """Import each module of the package once. An import error is the file's bug and stays visible.
+        """Import each module of the package once. Import errors are raised unchanged.
 
         Args:
-            name: import only the modules whose text registers something and holds this name in quotes, so that one
+            name: import only modules whose text registers something and contains this name in quotes, so that one
                 model does not need the libraries of the others.
         """
         package = importlib.import_module(self.package)
@@ -145,7 +145,7 @@ class Registry:
 
 
 def _mentions(file: str, name: str) -> bool:
-    """Whether a module's text registers something and holds a name in quotes."""
+    """Whether a module's text registers something and contains a name in quotes."""
     if not os.path.isfile(file):
         return False
     with open(file, encoding="utf-8") as stream:
@@ -154,6 +154,6 @@ def _mentions(file: str, name: str) -> bool:
 
 
 def _place(entry: Callable[..., Any]) -> tuple[str, str]:
-    """File and name of an entry: equal for a module and the same module run as a script or loaded anew."""
+    """File and name of an entry: the same for a module that is imported, run as a script or reloaded."""
     file = getattr(sys.modules.get(entry.__module__), "__file__", None)
     return file or inspect.getsourcefile(entry) or entry.__module__, entry.__qualname__

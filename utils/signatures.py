@@ -1,4 +1,4 @@
-"""What a class or function takes, and whether a value from an option file fits."""
+"""Reads the keywords of classes and functions, and checks values from option files against them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from option.messages import finding_text
 from utils.errors import UserError
 
-# What a keyword may be annotated with, so that an option file's value is checked before anything is built.
+# Annotations for which values of option files are checked before anything is built.
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 _PLAIN = (int, float, bool, str, type(None))
-# Their initialisers are written with **kwargs and refuse every keyword.
+# Their initialisers have **kwargs but accept no keywords.
 _TAKES_NOTHING = {("builtins", "object"), ("torch.nn.modules.module", "Module")}
 
 
@@ -29,9 +29,9 @@ class Signature:
     """Keywords of a class or function.
 
     Attributes:
-        known: keyword -> its annotation (Any where there is none).
-        required: the keywords without a default.
-        takes_any: whether any other keyword is taken too.
+        known: keyword -> annotation (Any if there is none).
+        required: keywords without a default.
+        takes_any: whether other keywords are accepted too.
     """
 
     known: dict[str, Any]
@@ -42,8 +42,8 @@ class Signature:
 def signature_of(entry: Callable[..., Any]) -> Signature:
     """Read the keywords of a function or of a class's initialiser.
 
-    A class that hands ``**kwargs`` on accepts what its parents accept, or, if they are annotated as
-    ``Annotated[..., Part]``, what ``Part`` accepts.
+    A class that passes ``**kwargs`` on accepts the keywords of its parents or, if they are annotated as
+    ``Annotated[..., Part]``, those of ``Part``.
     """
     known: dict[str, Any] = {}
     required: list[str] = []
@@ -69,19 +69,19 @@ def signature_of(entry: Callable[..., Any]) -> Signature:
 
 
 def check_value(value: Any, annotation: Any, where: str) -> Any:
-    """The value as the annotated type, such as a list as a tuple.
+    """Convert a value to the annotated type, for example a list to a tuple.
 
-    Only types that an option file can express are checked; a value for any other annotation passes.
+    Only types that an option file can express are checked; values for other annotations are returned unchanged.
 
     Raises:
-        UserError: the value does not fit; starts with ``where``.
+        UserError: the value has the wrong type; the message starts with ``where``.
     """
     if not _is_plain(annotation):
         return value
     try:
-        # Strict JSON has the rules of an option file: a list is a tuple, 1 is a number, true and "1" are not.
+        # Strict JSON matches the rules of option files: lists become tuples; 1 is a number, true and "1" are not.
         return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
-    except TypeError:  # a Python object that no option file can hold
+    except TypeError:  # a Python object that an option file cannot express
         return value
     except ValidationError as error:
         raise UserError(f"{where}: {finding_text(error.errors(include_url=False)[0])}") from None
@@ -105,12 +105,12 @@ def _initialisers_of_part(annotation: Any) -> list[Callable[..., Any]]:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError):  # names that only a type checker imports
+    except (NameError, TypeError):  # names imported only for type checking
         return {}
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether an annotation is made of numbers (with bounds or without), text, switches, lists and tuples."""
+    """Whether an annotation consists of numbers (bounded or not), text, switches, lists and tuples."""
     if annotation in _PLAIN:
         return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)

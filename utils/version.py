@@ -1,4 +1,4 @@
-"""Which code made a file: the version and, in a clone, the commit."""
+"""Identifies the code that wrote a file: version and commit."""
 
 import functools
 import subprocess
@@ -13,15 +13,15 @@ VERSION = "0.2.0"
 
 @functools.cache
 def commit() -> str:
-    """Short hash of the clone's commit, with ``+`` when tracked files have changed.
+    """Short hash of the clone's commit, with ``+`` if tracked files have changed.
 
-    An installed package holds the commit that it was built from; ``unknown`` where neither exists.
+    An installed package stores the commit it was built from. ``unknown`` if there is neither.
     """
     root = Path(__file__).resolve().parent.parent
     if (built := root / "COMMIT").is_file():
         return built.read_text(encoding="utf-8") or "unknown"
     if not (root / ".git").exists():
-        return "unknown"  # git would answer for a repository that happens to lie around this folder
+        return "unknown"  # git would answer for an unrelated repository that contains this folder
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True,
@@ -36,15 +36,15 @@ def commit() -> str:
 
 
 def provenance_of(options: "Options", *, model: str, weights: str | None, device: str) -> dict[str, str | None]:
-    """How a run's numbers were made, to be written beside them.
+    """The origin of a run's numbers, to be saved with them.
 
     Args:
-        options: of the run.
+        options: options of the run.
         model: name of the model's class.
         weights: checksum of the weight file; None for a model without weights.
         device: where the model ran.
     """
-    from option.load import options_hash  # here, so that the version alone is had without pydantic
+    from option.load import options_hash  # imported here, so that the version is available without pydantic
 
     return {"version": VERSION, "commit": commit(), "model": model, "weights": weights,
             "options": options_hash(options), "color": options.color or "by task", "device": device}
