@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.decomposition import Decomposition
 from models.encoder import Encoder, PositionTable
+from models.features import PairFeatures
 from models.layers import CrossBlock, choose_kept, keep_tokens, restore_tokens, tokens_to_pixels, vit_block
 from models.protocol import Traits
 from models.registry import MODELS
@@ -139,9 +140,30 @@ class DeFusionPP(nn.Module):
         """Images in [0, 1] as encoders, ours and the teachers', take them."""
         return (x - self.mean) / self.std
 
+    def features(self, x1: Tensor, x2: Tensor) -> PairFeatures:
+        """Token features for other tasks, such as segmentation.
+
+        Args:
+            x1, x2: (B, 3, H, W) in [0, 1], H and W multiples of 16.
+
+        Returns:
+            See ``PairFeatures``. The fused features are those from which ``decompose`` draws its picture.
+        """
+        layers = self.encoder(self.normalise(torch.cat([x1, x2])))
+        f, r = self._top_and_skip(layers)
+        tokens = self.separate(f, r)
+        common = (tokens.common + tokens.common_skip + self._common(self.common_cross, f, swapped=True)
+                  + self._common(self.common_skip_cross, r, swapped=True))
+        unique1, unique2 = (tokens.unique + tokens.unique_skip)[:, 1:].chunk(2)
+        layers1, layers2 = zip(*(layer[:, 1:].chunk(2) for layer in layers))
+        return PairFeatures(self.refine(self.fuse_tokens(tokens))[:, 1:], common[:, 1:], unique1, unique2,
+                            list(layers1), list(layers2), self.grid(x1))
+
     def encode(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         """Top features f and skip features r of both images, each (2B, L, D): first images, then second."""
-        layers = self.encoder(self.normalise(torch.cat([x1, x2])))
+        return self._top_and_skip(self.encoder(self.normalise(torch.cat([x1, x2]))))
+
+    def _top_and_skip(self, layers: list[Tensor]) -> tuple[Tensor, Tensor]:
         return layers[-1], self.skip_norm1(layers[0]) + self.skip_norm2(layers[1])
 
     def separate(self, f: Tensor, r: Tensor, swapped: bool = False) -> PairTokens:

@@ -1,0 +1,1 @@
+"""What fused pictures and fused features are worth to another task."""
