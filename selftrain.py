@@ -14,13 +14,10 @@ import torch
 from torch import nn
 
 from data.crops import FlippedCrop
-from data.irvis import PairSamples
-from data.registry import scenario_shares
-from data.streams import JoinedSamples, build_streams
-from data.synthesis import Synthesizer
+from data.streams import build_streams, build_synthesis
 from metrics import compute
 from models.fuser import Fuser
-from models.registry import MODELS, create_loss, model_from_options
+from models.registry import create_loss, model_from_options, uses_pairs
 from models.tasks import TRAINING
 from models.weights import load_weights
 from option.load import options_from_command_line
@@ -29,7 +26,6 @@ from utils.cli import run
 from utils.engine.batches import Loader
 from utils.engine.launch import train
 from utils.engine.validation import pair_validation
-from utils.errors import UserError
 from utils.pictures.pairs import find_pairs, load_pair
 
 
@@ -39,21 +35,15 @@ def build_task(options: Options) -> nn.Module:
     model, size = model_from_options(options), options.dataset.train.image_size
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
-    training = model.traits.training
-    if training is None:
-        raise UserError(f"{options.at('model')}: {options.model} has nothing to learn; give DeFusionPP, say")
-    prepare = Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures)
-    if training == "head" and options.dataset.train.names_pairs:
-        prepare = JoinedSamples(prepare, PairSamples(size))
-    if training == "pictures":
-        prepare = FlippedCrop(size)
-    return TRAINING[training](model, prepare, create_loss(options, model.traits))
+    loss, learns_from = create_loss(options, model.traits), model.traits.training
+    prepare = (FlippedCrop(size) if learns_from == "pictures"
+               else build_synthesis(options, pairs=uses_pairs(options)))
+    return TRAINING[learns_from](model, prepare, loss)
 
 
 def build_loader(options: Options, **place: Any) -> Loader:
-    """Batches of the training set that the options name, real pairs beside them if a head learns from those too."""
-    with_pairs = MODELS.get(options.model).traits.training == "head" and options.dataset.train.names_pairs
-    return build_streams(options, pairs=with_pairs, **place)
+    """Batches of the training set that the options name."""
+    return build_streams(options, pairs=uses_pairs(options), **place)
 
 
 build_validation = pair_validation(find=find_pairs, load=load_pair, fuser=Fuser, score=compute)

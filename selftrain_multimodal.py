@@ -14,9 +14,7 @@ import torch
 from torch import nn
 
 from data.irvis import PairCrop
-from data.registry import scenario_shares
-from data.streams import build_streams
-from data.synthesis import Synthesizer
+from data.streams import build_streams, build_synthesis
 from models.registry import LOSSES, MODELS, create_loss, model_from_options
 from models.tasks import MCUDTask
 from models.teachers import Teachers
@@ -40,7 +38,7 @@ def build_task(options: Options) -> nn.Module:
     model = model_from_options(options, teacher_widths=teachers.widths)
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
-    return MCUDTask(model, Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures),
+    return MCUDTask(model, build_synthesis(options),
                     create_loss(options, model.traits), teachers=teachers,
                     augment=PairCrop(size), multimodal_criterion=LOSSES.create("MCUDLoss"),
                     mcud_weight=settings.mcud_weight)

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from data.registry import DATASETS
+from data.irvis import PairSamples
+from data.registry import DATASETS, scenario_shares
 from data.sample import Sample, join_samples
+from data.synthesis import Synthesizer
 from option.schema import Options
 from utils.engine.batches import Loader
 
@@ -100,3 +102,15 @@ def build_streams(options: Options, *, pairs: bool, **place: Any) -> Loader:
     data = options.dataset.train
     photos = DATASETS.get(data.type, where=options.at("dataset.train.type"))(data, **place)
     return PairedStreams(photos, DATASETS.get("irvis")(data, **place)) if pairs else photos
+
+
+def build_synthesis(options: Options, *, pairs: bool = False) -> Callable[..., Sample]:
+    """What makes a ``Sample`` of a batch from :func:`build_streams` and the run's generators.
+
+    Args:
+        options: of the whole run.
+        pairs: as for :func:`build_streams`, if samples of the pairs are wanted as well.
+    """
+    size = options.dataset.train.image_size
+    photos = Synthesizer(size, scenario_shares(options), most_pictures=options.synthesis.pictures)
+    return JoinedSamples(photos, PairSamples(size)) if pairs else photos

@@ -44,6 +44,11 @@ def present_name(name: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str
     return name, arguments
 
 
+def uses_pairs(options: Options) -> bool:
+    """Whether the model that an option file names is a head that learns from its registered pairs as well."""
+    return options.dataset.train.names_pairs and MODELS.get(options.model).traits.training == "head"
+
+
 def create_loss(options: Options, traits: Traits) -> nn.Module:
     """The loss that an option file names, built with its ``train.loss_arguments``.
 
@@ -52,9 +57,11 @@ def create_loss(options: Options, traits: Traits) -> nn.Module:
         traits: of the model, which has a loss of its own.
 
     Raises:
-        UserError: unknown loss or keyword, a value that does not fit, or a loss of another kind of model; names file
-            and key.
+        UserError: the model is not trained, unknown loss or keyword, a value that does not fit, or a loss of another
+            kind of model; names file and key.
     """
+    if traits.training is None:
+        raise UserError(f"{options.at('model')}: {options.model} has nothing to learn; give DeFusionPP, say")
     name = options.train.loss or traits.loss
     loss = LOSSES.build(name, options.train.loss_arguments, at=options.at, name_key="train.loss",
                         arguments_key="train.loss_arguments")
