@@ -17,7 +17,7 @@ from utils.cli import finishing, run
 from utils.distributed import joined
 from utils.fusing import fuse_all, open_results
 from utils.logging import log_notes, set_up_logging
-from utils.pictures.pairs import find_pairs, load_pair
+from utils.pictures.pairs import find_pairs
 from utils.pictures.reading import ReadingRule
 from utils.version import provenance_of
 
@@ -35,14 +35,14 @@ def main(arguments: list[str]) -> None:
         with Scorer(options.metrics, workers=int(options.metrics != "none"), rule=rule) as scorer, \
                 open_results(options, found, world) as results:
             def keep(pair, fusion) -> None:
-                first, second = pair.first.pixels, pair.second.pixels
-                results.add(pair.stem, fusion, pair.first, pair.second)
-                scorer.submit(pair.stem, first, second, fusion.fused, fusion.seconds)
+                results.add(pair.stem, fusion, *pair.pictures)
+                if len(pair.pictures) == 2:  # every metric is one of a pair
+                    scorer.submit(pair.stem, *(x.pixels for x in pair.pictures), fusion.fused, fusion.seconds)
 
             outcome = fuse_all(
                 found.pairs[world.rank :: world.size], keep=keep, readers=data.workers, silent=not world.main,
-                load=lambda paths: load_pair(paths, rule, found.task),
-                fuse=lambda pair: fuser(pair.first, pair.second, task=found.task, components=options.save.components))
+                load=lambda paths: found.load(paths, rule),
+                fuse=lambda pair: fuser(*pair.pictures, task=found.task, components=options.save.components))
             with finishing():
                 results.close()
                 scores = scorer.collect(without=results.failed)

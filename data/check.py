@@ -29,10 +29,10 @@ from option.schema import Options, PairDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.errors import UserError
 from utils.pictures.alignment import EdgeShift, edge_shift
-from utils.pictures.pairs import PairList, Task, find_pairs, load_pair, match_stems
+from utils.pictures.pairs import PairList, PairPaths, Stack, find_pairs, match_stems
+from utils.pictures.parts import FUSED
 from utils.pictures.picture import Picture
 from utils.pictures.reading import ReadingRule, read_scene
-from utils.pictures.results import FUSED
 
 _SHOWN = 20
 _LONGEST_NAME = 255  # bytes, of nearly all file systems
@@ -143,19 +143,18 @@ def check_layout(report: Report, options: PairDataOptions, run_name: str) -> Non
 
 def check_pairs(report: Report, found: PairList, rule: ReadingRule) -> None:
     """Decodes pairs and compares their edges."""
-    task: Task = found.task
     by_stem = {pair.stem: pair for pair in found.pairs}
-    for stem, (pair, shift) in _decoded(by_stem, lambda stem: _compared(by_stem[stem], rule, task), report):
+    for stem, (pair, shift) in _decoded(by_stem, lambda stem: _compared(found, by_stem[stem], rule), report):
         report.usable += 1
-        report.saw(pair.first)
-        report.saw(pair.second)
+        for picture in pair.pictures:
+            report.saw(picture)
         if shift:
             report.shifts[stem] = shift
 
 
-def _compared(paths: Any, rule: ReadingRule, task: Task) -> tuple[Any, EdgeShift | None]:
-    pair = load_pair(paths, rule, task)
-    return pair, edge_shift(pair.first, pair.second)
+def _compared(found: PairList, paths: PairPaths, rule: ReadingRule) -> tuple[Stack, EdgeShift | None]:
+    scene = found.load(paths, rule)
+    return scene, edge_shift(*scene.pictures[:2])
 
 
 def _decoded(items: Iterable[Any], read: Callable[[Any], Any], report: Report) -> Iterable[tuple[Any, Any]]:

@@ -27,7 +27,7 @@ from utils.pictures.reading import ReadingRule
 
 FUSED_SUFFIXES = ("recover", "fused", "fusion", "result")
 RESULT_FOLDERS = ("test_images", "fused", "results")
-RUN_PICTURES, RUN_INPUTS = "test_images", ("_over", "_under")  # what test.py writes
+RUN_PICTURES, RUN_INPUTS = "test_images", ("_over", "_under", "_input3")  # what test.py writes
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,12 @@ def find_scenes(folder: Path, layout: Task | None = None) -> PairList:
 
 
 def _run_inputs(folder: Path) -> list[PairPaths]:
+    """The pairs; not stacks, which have more inputs."""
     files = {file.stem: file for file in list_pictures(folder)}
-    first, second = RUN_INPUTS
+    first, second, third = RUN_INPUTS
     stems = [name.removesuffix(first) for name in files if name.endswith(first)]
-    return [PairPaths(stem, files[stem + first], files[stem + second]) for stem in stems if stem + second in files]
+    return [PairPaths(stem, files[stem + first], files[stem + second]) for stem in stems
+            if stem + second in files and stem + third not in files]
 
 
 def with_truths(sources: PairList, folder: Path) -> PairList:

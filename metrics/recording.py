@@ -1,6 +1,7 @@
 """What a fusing run records of its scores: tables for each pair, their mean, and the report if wanted."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from metrics.evaluate import comparison_of
@@ -35,11 +36,18 @@ def record_scores(scores: Scores, sources: PairList, folder: Path, provenance: P
     scores = merge(parts)
     for line in scores.problems:
         log.warning("%s", line)
+    stacks = [pair for pair in sources.pairs if len(sources.sources(pair)) > 2]
+    unscored = f"{len(stacks)} of {len(sources.pairs)} scenes, which have more than two pictures; metrics are of pairs"
     provenance = {**provenance, "layout": sources.task, "colour": scores.colour, **told(scores.rule),
-                  "definitions": definitions(scores.names)}
+                  "definitions": definitions(scores.names), **({"not scored": unscored} if stacks else {})}
     scores.write_csv(folder / "metrics.csv", provenance)
     scores.write_json(folder / "metrics.json", provenance)
+    if stacks:
+        log.warning("not scored: %s", unscored)
+    if len(stacks) == len(sources.pairs):
+        return ""
     if report:
+        sources = replace(sources, pairs=[pair for pair in sources.pairs if pair not in stacks])
         comparison = comparison_of({folder.name: scores}, sources, {folder.name: folder / "test_images"})
         write_report(comparison, folder, title=folder.name, provenance=provenance)
     means, spreads = scores.mean(), scores.std()

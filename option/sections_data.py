@@ -112,6 +112,11 @@ class PairDataOptions(Section):
     max_megapixels: Number = Field(250, gt=0, description=_MEGAPIXELS)
 
     @property
+    def whole_stacks(self) -> bool:
+        """Whether every picture of a scene is fused, or two of them."""
+        return False
+
+    @property
     def scene_folder(self) -> str | None:
         """Sub-folder of the scenes, given under either name."""
         return self.part_name or self.input_name
@@ -134,6 +139,14 @@ class TestDataOptions(PairDataOptions):
     """Pairs that `test.py` fuses."""
 
     __test__ = False  # keeps pytest from collecting this class
+
+    stack: Literal["extremes", "all"] = Field(
+        "extremes", description="MEF, MFF scenes of more than two pictures: extremes fuses the brightest and the "
+        "darkest, or the first and the last by name; all fuses every picture, and such a scene is not scored")
+
+    @property
+    def whole_stacks(self) -> bool:
+        return self.stack == "all"
 
 
 class DatasetOptions(Section):

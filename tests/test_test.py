@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from models import Fuser
+from metrics.folders import find_scenes
+from models import Fuser, create_model
 from models.defusion import DeFusionPP
 from models.weights import save_weights
 from option.load import OptionError
 from utils.errors import UserError
 from utils.memory import memory_in_use
+from utils.pictures.reading import read_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}
@@ -106,6 +109,58 @@ def test_ranges_reach_the_pictures(road, main, setting, stretched):
 def test_a_baseline_needs_no_weights(road, main):
     main(arguments(road, "model=LaplacianPyramid", "path.resume_state=null", "metrics=none"))
     assert len(rows(road / "results/run/summary.csv")) == 3
+
+
+@pytest.fixture
+def scenes(tmp_path) -> Path:
+    """A scene of two focus settings and one of four, of which `extremes` fuses the first and the last."""
+    for scene, count in (("pair", 2), ("series", 4)):
+        for number in range(count):
+            picture(tmp_path / f"set/{scene}/{number}.png", seed=10 * number)
+    return tmp_path
+
+
+def focus(folder: Path, *settings: str) -> list[str]:
+    given = ("name=run", "model=FocusSelection", "path.resume_state=null", f"dataset.test.dataroot={folder / 'set'}",
+             "dataset.test.datashell=MFF", "dataset.test.part_name=null", f"path.results_root={folder / 'results'}",
+             "metrics=EN,SSIM", "save.report=true", *settings)
+    return ["-opt", str(ROOT / "option/test/MFF_TransformerTest_Dataset.yaml"), "--device", "cpu",
+            *(part for setting in given for part in ("--set", setting))]
+
+
+def test_a_whole_stack_is_fused_and_not_scored(scenes, main, capsys):
+    main(focus(scenes, "dataset.test.stack=all"))
+    results, told = scenes / "results/run", capsys.readouterr()
+    sources = sorted((scenes / "set/series").iterdir())
+    expected = Fuser(create_model("FocusSelection"), device="cpu")(*sources, task="MFF").fused
+    assert np.abs(read_picture(results / "test_images/series_recover.png").pixels.astype(int) - expected).max() <= 1
+    files = {"pair": ("recover", "over", "under"), "series": ("recover", "over", "under", "input3", "input4")}
+    assert {path.name for path in (results / "test_images").iterdir()} == {
+        f"{scene}_{part}.png" for scene, parts in files.items() for part in parts}
+    assert [(row["stem"], row["pictures"]) for row in rows(results / "summary.csv")] == [("pair", "2"), ("series", "4")]
+    record = json.loads((results / "metrics.json").read_text())
+    assert list(record["pairs"]) == ["pair"]
+    assert record["provenance"]["not scored"].startswith("1 of 2 scenes")
+    assert "not scored: 1 of 2 scenes" in told.err and "not used" not in told.err
+    assert "series" not in (results / "report.md").read_text()
+    again = find_scenes(results)
+    assert [pair.stem for pair in again.pairs] == ["pair"]
+
+
+def test_the_extremes_of_a_stack_are_fused_and_the_rest_is_named(scenes, main, capsys):
+    main(focus(scenes))
+    told = capsys.readouterr().err
+    assert "series: 2 of 4 pictures not used (1.png, 2.png)" in told
+    assert "dataset.test.stack: extremes leaves pictures out (named above); all fuses every one" in told
+    record = json.loads((scenes / "results/run/metrics.json").read_text())
+    assert list(record["pairs"]) == ["pair", "series"] and "not scored" not in record["provenance"]
+
+
+def test_a_set_of_stacks_alone_has_no_scores(scenes, main, capsys):
+    shutil.rmtree(scenes / "set/pair")
+    main(focus(scenes, "dataset.test.stack=all"))
+    assert "±" not in capsys.readouterr().out
+    assert json.loads((scenes / "results/run/metrics.json").read_text())["pairs"] == {}
 
 
 def test_two_processes_share_the_pairs_and_write_one_record(road, main):

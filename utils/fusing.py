@@ -77,12 +77,15 @@ def open_results(options: Options, found: PairList, world: World) -> ResultFolde
     """
     for line in [*found.problems, *found.notes]:
         log.warning("%s", line)
+    if not found.stacks and any(pair.others for pair in found.pairs):
+        log.warning("%s: extremes leaves pictures out (named above); all fuses every one",
+                    options.at("dataset.test.stack"))
     if options.save.report and options.metrics == "none":
         log.warning("%s: a report shows scores and metrics is none; no report is written", options.at("save.report"))
     save = options.save
     return ResultFolder(options.path.results_root, options.name, components=save.components, inputs=save.inputs,
                         contact_sheet=save.contact_sheet, titles=_TITLES[found.task], world=world,
-                        sources=[path for pair in found.pairs for path in (pair.first, pair.second)])
+                        sources=[path for pair in found.pairs for path in found.sources(pair)])
 
 
 def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callable[[Pair], Fused],

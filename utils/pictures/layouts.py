@@ -146,7 +146,7 @@ def _pair_scene(scene: str, where: Path, files: list[Path], task: Task | None, f
     seen, left = [Seen(file) for file in rest], []
     if len(rest) > 1 and (task == "MEF" or (task != "IVF" and len(rest) > 2)):
         seen, left = of_one_size([look_at(file) for file in rest])
-    whole = found.stacks and len(seen) > 2
+    whole = found.stacks and task != "IVF" and len(seen) > 2
     chosen, rule = _choose(seen, task or ("MFF" if whole else None), rest, truths)
     others = tuple(one.path for one in seen if one.path not in chosen)
     if left:

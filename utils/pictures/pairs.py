@@ -8,7 +8,7 @@ draws them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,12 +76,22 @@ class PairList:
         problems: one line for everything that is not used and perhaps should be.
         notes: one line on the ground truths, which are no inputs.
         task: the layout; None where none was named.
+        stacks: every picture of a scene is fused, not two of them.
     """
 
     pairs: list[PairPaths]
     problems: list[str] = field(default_factory=list)
     task: Task | None = "IVF"
     notes: list[str] = field(default_factory=list)
+    stacks: bool = False
+
+    def sources(self, scene: PairPaths) -> tuple[Path, ...]:
+        """The files of a scene that are fused."""
+        return scene.first, scene.second, *(scene.others if self.stacks else ())
+
+    def load(self, scene: PairPaths, rule: ReadingRule = AS_STORED) -> Stack:
+        """Decodes the files of a scene that are fused; raises as :func:`load_pair` does."""
+        return load_stack(scene if self.stacks else replace(scene, others=()), rule, self.task)
 
 
 def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> PairList:
@@ -98,7 +108,7 @@ def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> Pair
         UserError: no layout is named, a folder is missing, or no pair is left.
     """
     task = options.datashell or task_of_run(run_name)
-    root, found = Path(options.dataroot), Finding()
+    root, found = Path(options.dataroot), Finding(stacks=options.whole_stacks)
     if task == "IVF" and (options.infrare_name or options.visible_name):
         if not (options.infrare_name and options.visible_name):
             raise UserError(f"{root}: only one of infrare_name and visible_name is set; set both, or none for "
@@ -122,7 +132,7 @@ def listed(found: Finding, task: Task | None, where: str) -> PairList:
     if not found.pairs:
         reasons = "; ".join(found.problems[:3]) or "no pictures there"
         raise UserError(f"no {task or 'source'} pair in {where}: {reasons}; see docs/DATA.md for the layouts")
-    return PairList(found.pairs, found.problems, task, found.notes)
+    return PairList(found.pairs, found.problems, task, found.notes, found.stacks)
 
 
 def task_of_run(run_name: str) -> Task:

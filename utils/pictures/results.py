@@ -27,17 +27,14 @@ from utils.errors import UserError
 from utils.files import archive_if_exists, atomic_write, text_cell
 from utils.locks import FolderLock
 from utils.pictures.metadata import Metadata, result_metadata
+from utils.pictures.parts import COMMON, FUSED, SHOWN_INPUTS, UNIQUE1, UNIQUE2, columns, input_parts, is_input
 from utils.pictures.picture import Picture, pixels_of
 from utils.pictures.writing import write_picture
 from utils.plots import MAX_ROWS, ContactSheet, thumbnail
 
 log = logging.getLogger(__name__)
 
-FUSED, COMMON, UNIQUE1, UNIQUE2, INPUT1, INPUT2 = "recover", "common", "upper", "lower", "over", "under"
-
-_COLUMNS = {INPUT1: "input 1", INPUT2: "input 2", COMMON: "common", UNIQUE1: "unique 1", UNIQUE2: "unique 2",
-            FUSED: "fused"}
-_HEADINGS = ("stem", "width", "height", "bit depth", "channels", "seconds")
+_HEADINGS = ("stem", "width", "height", "bit depth", "channels", "seconds", "pictures")
 _THREADS = 2
 # Pairs that may wait to be written: more would only fill the memory when the disk is slower than the model.
 _WAITING = 4
@@ -68,6 +65,7 @@ class Row:
     bit_depth: int
     channels: int
     seconds: float
+    pictures: int = 2
 
 
 class ResultFolder:
@@ -85,9 +83,9 @@ class ResultFolder:
         root: where result folders lie; made if missing.
         name: the run's name. An existing folder of that name is moved aside, never overwritten.
         components: write the common and unique parts.
-        inputs: write the two sources.
+        inputs: write the sources.
         contact_sheet: make the contact sheet.
-        titles: headings of the two sources on the contact sheet ("infrared", "visible").
+        titles: headings of the first two sources on the contact sheet ("infrared", "visible").
         world: this process among those that share the pairs; the main one makes the folder and writes what is
             about all pairs.
         sources: files that the run reads; a folder that holds one of them is refused.
@@ -109,7 +107,7 @@ class ResultFolder:
         self.archived: Path | None = None
         self.failed: dict[str, str] = {}
         self._components, self._inputs, self._sheet_wanted = components, inputs, contact_sheet
-        self._titles = {**_COLUMNS, INPUT1: titles[0], INPUT2: titles[1]}
+        self._titles = titles
         self._rows: list[Row] = []
         self._futures: list[Future[Row | None]] = []
         self._thumbnails: dict[str, dict[str, np.ndarray]] = {}
@@ -150,14 +148,14 @@ class ResultFolder:
         finally:
             self._lock.release()
 
-    def add(self, stem: str, fusion: FusionLike, first: Picture | np.ndarray, second: Picture | np.ndarray) -> None:
-        """Hand over a fused pair; returns before it is written, unless several are waiting already.
+    def add(self, stem: str, fusion: FusionLike, *sources: Picture | np.ndarray) -> None:
+        """Hand over a fused scene; returns before it is written, unless several are waiting already.
 
         Args:
             stem: names the files; once a run.
             fusion: the fused picture and what else there is.
-            first, second: the sources; arrays as (H, W) or (H, W, 1 or 3), uint8 or uint16. The fused picture
-                inherits the metadata of those that are pictures.
+            *sources: two or more; arrays as (H, W) or (H, W, 1 or 3), uint8 or uint16. The fused picture inherits
+                the metadata of those that are pictures.
 
         Raises:
             UserError: the folder takes nothing more.
@@ -172,9 +170,9 @@ class ResultFolder:
         if self._failure is not None:
             self._room.release()
             raise self._failure
-        parts = {INPUT1: pixels_of(first), INPUT2: pixels_of(second), COMMON: fusion.common, UNIQUE1: fusion.unique1,
-                 UNIQUE2: fusion.unique2, FUSED: fusion.fused}
-        inherited = result_metadata([one.metadata for one in (first, second) if isinstance(one, Picture)], fusion.fused)
+        parts = dict(zip(input_parts(len(sources)), map(pixels_of, sources)))
+        parts |= {COMMON: fusion.common, UNIQUE1: fusion.unique1, UNIQUE2: fusion.unique2, FUSED: fusion.fused}
+        inherited = result_metadata([one.metadata for one in sources if isinstance(one, Picture)], fusion.fused)
         present = {part: pixels for part, pixels in parts.items() if pixels is not None}
         shown = self._sheet_wanted and len(self._stems) <= MAX_ROWS
         self._futures.append(self._pool.submit(self._save, stem, present, inherited, float(fusion.seconds), shown))
@@ -224,7 +222,8 @@ class ResultFolder:
         try:
             if self._failure is not None:
                 return None
-            small = {part: thumbnail(pixels) for part, pixels in parts.items()} if shown else None
+            left_out = [part for part in parts if is_input(part)][SHOWN_INPUTS:]
+            small = {part: thumbnail(pixels) for part, pixels in parts.items() if shown and part not in left_out}
             for part, pixels in parts.items():
                 if self._wanted(part):
                     path = self.pictures / f"{stem}_{part}.png"
@@ -242,7 +241,7 @@ class ResultFolder:
         fused = parts[FUSED]
         height, width = fused.shape[:2]
         channels = fused.shape[2] if fused.ndim == 3 else 1
-        return Row(stem, width, height, 8 * fused.dtype.itemsize, channels, seconds)
+        return Row(stem, width, height, 8 * fused.dtype.itemsize, channels, seconds, sum(map(is_input, parts)))
 
     def _note_failure(self, stem: str, error: Exception) -> None:
         """Pass over a pair that cannot be written, or end the run where no other can be either."""
@@ -259,7 +258,7 @@ class ResultFolder:
             log.error("%s", self.failed[stem])
 
     def _wanted(self, part: str) -> bool:
-        if part in (INPUT1, INPUT2):
+        if is_input(part):
             return self._inputs
         return self._components or part == FUSED
 
@@ -277,16 +276,18 @@ class ResultFolder:
             table.writerow(_HEADINGS)
             for row in self._rows:
                 about = row.width, row.height, row.bit_depth, row.channels
-                table.writerow((text_cell(row.stem), *about, f"{row.seconds:.4f}"))
+                table.writerow((text_cell(row.stem), *about, f"{row.seconds:.4f}", row.pictures))
 
     def _write_sheet(self) -> None:
         shown = [row for row in self._rows if row.stem in self._thumbnails][:MAX_ROWS]
         if not shown:
             return
-        parts = [part for part in _COLUMNS if any(part in self._thumbnails[row.stem] for row in shown)]
-        sheet = ContactSheet([self._titles[part] for part in parts], title=self.folder.name)
+        headings = columns({part for row in shown for part in self._thumbnails[row.stem]}, self._titles)
+        sheet = ContactSheet(list(headings.values()), title=self.folder.name)
         for row in shown:
-            sheet.add(f"{row.stem}   {row.width} x {row.height}", [self._thumbnails[row.stem].get(p) for p in parts])
+            more = f", {row.pictures} pictures" if row.pictures > 2 else ""
+            sheet.add(f"{row.stem}   {row.width} x {row.height}{more}",
+                      [self._thumbnails[row.stem].get(part) for part in headings])
         sheet.total = len(self._rows)
         write_picture(self.folder / "contact_sheet.png", sheet.render())
 

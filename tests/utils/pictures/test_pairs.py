@@ -248,6 +248,20 @@ def test_a_stack_holds_every_picture_of_a_scene_and_what_it_shows(tmp_path):
     assert load_stack(find_pairs(pair, "any").pairs[0]).roles == ("infrared", "visible")
 
 
+def test_stack_says_how_many_pictures_of_a_scene_are_read(tmp_path):
+    for name in "123":
+        picture(tmp_path / "church" / f"{name}.png")
+    for name in ("ir", "vi", "vi_raw"):
+        picture(tmp_path / "ivf" / "street" / f"{name}.png")
+    for stack, count in (("extremes", 2), ("all", 3)):
+        found = find_pairs(options(tmp_path, datashell="MFF", stack=stack), "any")
+        church = next(pair for pair in found.pairs if pair.stem == "church")
+        assert len(found.load(church).pictures) == len(found.sources(church)) == count
+        assert any("1 of 3 pictures not used (2.png)" in line for line in found.problems) == (stack == "extremes")
+        street = find_pairs(options(tmp_path / "ivf", datashell="IVF", stack=stack), "any")
+        assert any("not used (vi_raw.png)" in line for line in street.problems)
+
+
 def test_a_scene_with_a_broken_picture_is_left_out_whole(tmp_path):
     for scene in ("fine", "hurt"):
         for name in ("gt", "near", "zfar"):

@@ -12,6 +12,7 @@ import pytest
 from utils.errors import UserError
 from utils.pictures import results as results_module
 from utils.pictures.metadata import Metadata
+from utils.pictures.parts import columns, input_parts
 from utils.pictures.picture import Picture
 from utils.pictures.reading import read_picture
 from utils.pictures.results import ResultFolder
@@ -83,7 +84,7 @@ def test_summary_in_the_order_given(tmp_path):
         lines = list(csv.DictReader(file))
     assert [line["stem"] for line in lines] == [f"p{n}" for n in range(12)]
     assert lines[3] == {"stem": "p3", "width": "20", "height": "13", "bit depth": "16", "channels": "1",
-                        "seconds": "0.3750"}
+                        "seconds": "0.3750", "pictures": "2"}
 
 
 def test_contact_sheet_is_written(tmp_path):
@@ -93,6 +94,15 @@ def test_contact_sheet_is_written(tmp_path):
         results.add("b", whole(), noise(), noise())
     sheet = read_picture(results.folder / "contact_sheet.png")
     assert sheet.size[0] > 6 * 200
+
+
+def test_a_stack_keeps_its_inputs_and_shows_nine(tmp_path):
+    with ResultFolder(tmp_path, "run") as results:
+        results.add("a", Fused(noise()), *(noise(seed=n) for n in range(11)))
+    assert names(results) == {"a_recover.png", "a_over.png", "a_under.png", *(f"a_input{n}.png" for n in range(3, 12))}
+    assert np.array_equal(read_picture(results.pictures / "a_input11.png").pixels, noise(seed=10))
+    assert list(columns({*input_parts(11), "recover"}, ("near", "far")).values()) == [
+        "near", "far", *(f"input {n}" for n in range(3, 10)), "fused"]
 
 
 def test_old_results_are_moved_aside(tmp_path):
