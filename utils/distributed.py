@@ -117,8 +117,8 @@ def barrier() -> None:
 def wait_for_main(moment: str) -> None:
     """Wait until the main process has reached this call, for days if necessary.
 
-    NCCL and gloo abort a run whose barrier takes longer than ten and thirty minutes. This polls the rendezvous store
-    instead.
+    NCCL and gloo abort a run whose barrier takes longer than ten and thirty minutes. This waits on the rendezvous
+    store instead.
 
     Args:
         moment: name of the wait; used once per run.

@@ -1,15 +1,15 @@
-"""The training engine: everything between a task with a loss and a finished run.
+"""The training engine: runs a task with a loss to completion.
 
-To be read in this order:
+Read the modules in this order:
 
-- ``launch``: from options to a finished run; the run's folder.
+- ``launch``: entry point of the training scripts; the run's folder.
 - ``loop``: the trainer.
-- ``step``: one optimiser step, on one device or many; what a task is.
-- ``state``: what a run is at the end of a step.
-- ``checkpoints``: the files that hold it, and when they are written.
+- ``step``: one optimiser step, on one device or many; the `Task` interface.
+- ``state``: progress and state of a run at the end of a step.
+- ``checkpoints``: checkpoint files, and when they are written.
 - ``optimisation``: optimiser, learning rate, moving average.
-- ``randomness``: the generators of all draws.
-- ``batches``: what a loader is, and the way of its batches to the device.
+- ``randomness``: the random generators.
+- ``batches``: the `Loader` interface, and the transfer of batches to the device.
 - ``record``: log lines, history, TensorBoard, timing.
 - ``validation``: scores and contact sheets on real pairs.
 """

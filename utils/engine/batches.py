@@ -1,4 +1,4 @@
-"""Batches on their way to the device: one ahead of the step that works, from pinned memory."""
+"""Moves batches to the device, one ahead of the current step and from pinned memory."""
 
 import dataclasses
 import itertools
@@ -12,29 +12,29 @@ from torch import Tensor
 
 
 class Loader(Protocol):
-    """What the trainer asks of a source of batches.
+    """The interface of a source of batches.
 
-    A batch is a dataclass, dict, list or tuple of tensors whose first dimension is the batch, or one tensor. In a
-    run of several processes each gets its own part and every part has equally many batches.
+    A batch is a tensor, or a dataclass, dict, list or tuple of tensors; the first dimension is the batch. In a run of
+    several processes each process gets its own part, and all parts have the same number of batches.
     """
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the current epoch that have not been handed out yet."""
+        """The remaining batches of the current epoch."""
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in an epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Starts epoch ``epoch`` (from 0) at its first batch."""
+        """Start epoch ``epoch`` (from 0) at its first batch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and position after the batch that was handed out last; plain values.
+        """Epoch and position after the last batch returned, as plain values.
 
-        The main process's state is what is saved, and every process goes on from it.
+        Only the main process's state is saved; all processes resume from it.
         """
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved position."""
+        """Continue from a saved position."""
 
 
 @dataclasses.dataclass
@@ -42,9 +42,9 @@ class Loaded:
     """A batch on the training device.
 
     Attributes:
-        batch: what the loader gave, its tensors moved.
-        size: samples in it.
-        state: the loader's position after it.
+        batch: the loader's batch, with its tensors on the device.
+        size: number of samples.
+        state: the loader's position after this batch.
     """
 
     batch: Any
@@ -53,7 +53,7 @@ class Loaded:
 
 
 def map_tensors(batch: Any, change: Any) -> Any:
-    """The batch with ``change`` applied to each tensor in it, whatever holds them."""
+    """Apply ``change`` to each tensor of a batch, keeping its structure."""
     if isinstance(batch, Tensor):
         return change(batch)
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
@@ -73,7 +73,7 @@ def batch_size(batch: Any) -> int:
     """Length of the first tensor in the batch.
 
     Raises:
-        TypeError: there is no tensor in it.
+        TypeError: the batch contains no tensor.
     """
     sizes: list[int] = []
     map_tensors(batch, lambda tensor: sizes.append(len(tensor)))
@@ -83,10 +83,10 @@ def batch_size(batch: Any) -> int:
 
 
 def load_ahead(loader: Loader, device: torch.device) -> Iterator[Loaded]:
-    """Moves the batches of the current epoch to the device.
+    """Move the batches of the current epoch to the device.
 
-    On a GPU the copy of the next batch runs on a stream of its own, from pinned memory, while the current batch
-    is worked on. Elsewhere there is nothing to gain and batches come one by one.
+    On a GPU the next batch is copied from pinned memory on a separate stream while the current batch is processed.
+    On other devices batches are moved one at a time.
     """
     source = _with_positions(loader)
     if device.type != "cuda":
@@ -105,7 +105,7 @@ def load_ahead(loader: Loader, device: torch.device) -> Iterator[Loaded]:
 
 
 def first_batches(loader: Loader, device: torch.device, count: int) -> list[Any]:
-    """The next ``count`` batches on the device, or as many as the epoch has; the loader stays where it is."""
+    """The next ``count`` batches of the epoch (fewer at its end) on the device; the loader's position is unchanged."""
     position = loader.state_dict()
     batches = load_ahead(loader, device)
     first = [loaded.batch for loaded in itertools.islice(batches, count)]
@@ -116,8 +116,8 @@ def first_batches(loader: Loader, device: torch.device, count: int) -> list[Any]
 
 def _with_positions(loader: Loader) -> Iterator[tuple[Any, dict[str, Any]]]:
     for batch in loader:
-        # PyTorch notices a lost worker in two ways: it asks every few seconds, and it has a handler that raises
-        # wherever the main thread happens to be, in the middle of an update or of a save. The first will do.
+        # PyTorch detects a lost worker in two ways: by polling every few seconds, and by a signal handler that raises
+        # wherever the main thread happens to be, even during an update or a save. Polling is sufficient.
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         yield batch, loader.state_dict()
@@ -134,7 +134,7 @@ def _copy(batch: Any, state: dict[str, Any], device: torch.device, stream: torch
 
 
 def _ready(loaded: Loaded, stream: torch.cuda.Stream) -> Loaded:
-    """Makes the working stream wait for the copy, and tells the allocator that it uses the memory."""
+    """Make the compute stream wait for the copy, and register its use of the memory with the allocator."""
     current = torch.cuda.current_stream()
     current.wait_stream(stream)
     map_tensors(loaded.batch, lambda tensor: tensor.record_stream(current))

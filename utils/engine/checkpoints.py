@@ -1,9 +1,9 @@
-"""Checkpoint files, and when a run writes them: whole or not there, checked when read, with the one before to fall
-back on.
+"""Checkpoint files, and when a run writes them.
 
-A file is a plain ``torch.save`` archive. It holds the published keys ``state_dict``, ``optimizers``,
-``schedulers`` and ``epoch`` and what an exact resume needs besides. The archive's own CRC-32 sums are verified
-before it is read, so that a truncated or corrupted file is told from a whole one.
+Files are written atomically and verified when read; if one is broken, the previous one is used. A file is a plain
+``torch.save`` archive with the published keys ``state_dict``, ``optimizers``, ``schedulers`` and ``epoch`` and the
+further state that an exact resume needs. The archive's CRC-32 checksums are verified before it is read, which detects
+truncated and corrupted files.
 """
 
 import logging
@@ -32,25 +32,25 @@ _RESUME = "resume with --set path.resume_state=latest"
 
 
 class BrokenCheckpoint(Exception):
-    """A file that is there and cannot be used: truncated, corrupted, or no checkpoint at all."""
+    """An existing file cannot be used: truncated, corrupted, or not a checkpoint."""
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Writes one checkpoint beside ``path`` and renames it.
+    """Write a checkpoint atomically.
 
     Args:
         state: tensors, numbers, strings, and lists, tuples and dicts of these.
         path: the final name.
 
     Raises:
-        UserError: the disk is full. No part of the file is left and older checkpoints are untouched.
+        UserError: the disk is full. No partial file is left, and older checkpoints are unchanged.
     """
     with atomic_write(path) as temporary:
         torch.save(state, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads and verifies one checkpoint, onto the CPU.
+    """Verify a checkpoint and load it to the CPU.
 
     Raises:
         MissingFileError: no such file.
@@ -68,7 +68,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # The reader raises whatever the bytes lead it to; all of it means the same here.
+        # The reader raises many types of errors on corrupted bytes; all mean the same here.
         raise BrokenCheckpoint(f"cannot be read ({str(error).splitlines()[0]})") from error
     if not isinstance(state, dict):
         raise BrokenCheckpoint(f"holds a {type(state).__name__}: not a checkpoint of a training run")
@@ -79,11 +79,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, ``step-00001234.pt`` or, at a kept epoch, ``step-00001234-epoch-0002.pt``.
+    """The checkpoints of one run: ``step-00001234.pt``, or ``step-00001234-epoch-0002.pt`` at a kept epoch.
 
     Args:
-        folder: where they are; made on the first save.
-        keep: how many of the newest stay. Those of kept epochs stay all.
+        folder: location; created by the first save.
+        keep: number of newest checkpoints to keep. Those of kept epochs are never removed.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -97,40 +97,40 @@ class CheckpointFolder:
         return [path for _, path in sorted(found, key=lambda item: (item[0], item[1].name), reverse=True)]
 
     def newest(self) -> Path | None:
-        """The newest checkpoint, unverified; None when there is none."""
+        """The newest checkpoint, not verified; None if there is none."""
         return next(iter(self.paths()), None)
 
     def save(self, state: dict[str, Any], *, kept_epoch: bool = False) -> Path:
-        """Writes ``state``, points ``latest.pt`` at it and removes what is older than the newest few.
+        """Write ``state``, point ``latest.pt`` at it and remove old checkpoints.
 
         Args:
-            state: with the keys ``step`` and ``epoch``.
-            kept_epoch: this one stays for good.
+            state: includes the keys ``step`` and ``epoch``.
+            kept_epoch: never remove this checkpoint.
 
         Returns:
-            The file.
+            The path of the file.
         """
         suffix = f"-epoch-{state['epoch']:04d}" if kept_epoch else ""
         path = self.folder / f"step-{state['step']:08d}{suffix}.pt"
         write_checkpoint(state, path)
-        if kept_epoch:  # it replaces one that the clock or a signal asked for at the same step
+        if kept_epoch:  # replaces a checkpoint of the same step that was due by time or caused by a signal
             (self.folder / f"step-{state['step']:08d}.pt").unlink(missing_ok=True)
         self._point_latest(path)
         self._rotate()
         return path
 
     def load(self, which: str) -> tuple[dict[str, Any], Path] | None:
-        """Reads the checkpoint that ``path.resume_state`` names, or the one before it when it is broken.
+        """Load the checkpoint named by ``path.resume_state``, or an earlier one if it is broken.
 
         Args:
             which: ``latest``, or a file.
 
         Returns:
-            The state and its file; None when ``latest`` is asked for and nothing was saved yet.
+            The state and its file; None if ``which`` is ``latest`` and nothing has been saved.
 
         Raises:
-            MissingFileError: the file is not there.
-            UserError: neither it nor any checkpoint before it can be read.
+            MissingFileError: the file does not exist.
+            UserError: neither this nor any earlier checkpoint can be read.
         """
         tried: list[Path] = []
         for path in self._candidates(which):
@@ -147,7 +147,7 @@ class CheckpointFolder:
                         "start anew (leave path.resume_state out) or give another file")
 
     def remove_leftovers(self) -> None:
-        """Removes the temporary files of a process that was killed while it wrote."""
+        """Remove temporary files of a process that was killed while writing."""
         for path in self.folder.glob(".step-*.tmp"):
             log.info("removed %s, left by a write that was cut off", path.name)
             path.unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class CheckpointFolder:
                 yield path
 
     def _point_latest(self, path: Path) -> None:
-        """``latest.pt`` is for people and other tools; resuming looks at the files themselves."""
+        """Update ``latest.pt``, a convenience for people and other tools; resuming does not use it."""
         link, temporary = self.folder / "latest.pt", self.folder / ".latest.tmp"
         try:
             temporary.unlink(missing_ok=True)
@@ -180,14 +180,14 @@ class CheckpointFolder:
 
 
 class Saver:
-    """Saves the last finished step; only the main process writes.
+    """Saves the last finished step. Only the main process writes.
 
     Args:
-        folder: of the checkpoints.
-        state: what is saved.
-        stepper: whose lock keeps a step whole.
-        progress: of the run; its ``seconds`` are kept up to date.
-        minutes: save when so much time has passed since the last save; None never does.
+        folder: the checkpoints.
+        state: the state to save.
+        stepper: its lock prevents saving in the middle of an update.
+        progress: progress of the run; its ``seconds`` are updated.
+        minutes: save after this much time since the last save; None disables this.
     """
 
     def __init__(self, folder: CheckpointFolder, state: State, stepper: Stepper, progress: Progress,
@@ -203,14 +203,14 @@ class Saver:
 
     @property
     def seconds(self) -> float:
-        """Time in training so far, earlier starts included."""
+        """Training time so far, including earlier starts."""
         return time.monotonic() - self._started
 
     def save(self, *, kept_epoch: bool = False) -> Path:
-        """Writes a checkpoint of the last finished step, unless there is one.
+        """Write a checkpoint of the last finished step, unless it exists already.
 
         Raises:
-            TrainingStopped: the run has met non-finite numbers.
+            TrainingStopped: non-finite numbers have occurred.
             UserError: the disk is full.
         """
         progress = self._progress
@@ -227,14 +227,14 @@ class Saver:
         return path
 
     def try_to_save(self, *, kept_epoch: bool = False, must: bool = False) -> None:
-        """Saves. A full disk stops the run only at its end: until then space may be freed.
+        """Save, tolerating a full disk until the end of the run, since space may be freed before then.
 
         Args:
-            kept_epoch: the checkpoint stays for good.
-            must: this is the last chance.
+            kept_epoch: never remove the checkpoint.
+            must: raise an error if saving fails, as at the end of the run.
 
         Raises:
-            TrainingStopped: non-finite numbers, or the last save failed.
+            TrainingStopped: non-finite numbers, or saving failed with ``must``.
         """
         if not self._active:
             return
@@ -249,26 +249,26 @@ class Saver:
             log.error("checkpoint not saved: %s; %s; training goes on", error, self.where())
 
     def save_when_due(self) -> None:
-        """Saves when the option file's minutes have passed."""
+        """Save if the interval given in the option file has passed."""
         if self._minutes and time.monotonic() - self._moment >= 60 * self._minutes:
             self.try_to_save()
 
     def save_and_tell(self) -> None:
-        """Saves from the signal thread, at any moment, beside the main thread."""
+        """Save and log where. Called from the signal thread at any time, concurrently with the main thread."""
         if not self._active:
             return
         path = self.save()
         log.warning("step %d is in %s; %s", self._progress.step, path, _RESUME)
 
     def where(self) -> str:
-        """The newest checkpoint, in words."""
+        """Description of the newest checkpoint, for messages."""
         newest = self._folder.newest()
         return f"last good checkpoint: {newest}" if newest else "there is no checkpoint yet"
 
     def explained(self, error: Exception) -> Exception:
-        """The error that ends the run for a known failure; any other error unchanged.
+        """Convert a known failure to `TrainingStopped`; return any other error unchanged.
 
-        The last finished step is saved first, if the failure left it whole.
+        Saves the last finished step first, if the failure left it intact.
         """
         if isinstance(error, TrainingStopped):
             return TrainingStopped(f"training stopped: {error}; {self.where()}")

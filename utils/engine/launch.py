@@ -1,4 +1,4 @@
-"""From options to a finished run, the same for every training script."""
+"""Runs a training from options; shared by all training scripts."""
 
 import glob
 import os
@@ -24,21 +24,21 @@ from utils.memory import keep_freed_memory
 
 def train(options: Options, build_task: Callable[[Options], nn.Module], build_loader: Callable[..., Loader],
           build_validation: Callable[[Options, nn.Module, Path], Validation] | None = None) -> Summary:
-    """Trains what the options describe, in this process or as one of those that torchrun started.
+    """Train as described by the options, in this process or as one of the processes started by torchrun.
 
-    An existing run of the same name is moved aside only after everything was built and one batch went through the
-    losses, so that a mistaken start leaves it as it is.
+    An existing run with the same name is archived only after everything has been built and the losses of one batch
+    have been computed, so that a faulty start leaves it unchanged.
 
     Args:
-        options: of the whole run; ``dataset.train`` must be there.
-        build_task: makes the task, see :class:`utils.engine.step.Task`.
-        build_loader: makes the source of batches from the options and ``seed``, ``run_dir``, ``rank``, ``world``
-            and ``device``. It may write to ``run_dir``, but not keep it: the folder may be renamed.
-        build_validation: makes what is called every ``train.val_freq`` epochs from the options, the model and the
-            run's folder; used if there is a ``dataset.val``.
+        options: all options; ``dataset.train`` is required.
+        build_task: builds the task, see :class:`utils.engine.step.Task`.
+        build_loader: builds the source of batches from the options and ``seed``, ``run_dir``, ``rank``, ``world``
+            and ``device``. It may write to ``run_dir`` but must not store the path: the folder may be renamed.
+        build_validation: builds the validation, called every ``train.val_freq`` epochs, from the options, the model
+            and the run's folder; used if ``dataset.val`` is given.
 
     Raises:
-        UserError: whatever the user can mend.
+        UserError: a mistake that the user can fix.
     """
     options.require("dataset.train")
     device = choose_device(options.device)
@@ -69,21 +69,21 @@ def train(options: Options, build_task: Callable[[Options], nn.Module], build_lo
 
 
 class RunFolder:
-    """The folder of a run: locked at once, and left as it is until :meth:`open`.
+    """The folder of a run, locked immediately and left unchanged until :meth:`open`.
 
-    A start that does not resume works beside it until then, and moves a folder of the same name aside. A restart by
-    torchrun, after one of the processes was lost, always continues from the newest checkpoint.
+    A start that does not resume uses a temporary folder until then; :meth:`open` archives an existing folder with the
+    same name. A restart by torchrun after losing a process always continues from the newest checkpoint.
 
     Args:
-        options: ``name``, ``path.experiments_root`` and ``path.resume_state`` are read.
-        world: the process group must be joined.
+        options: reads ``name``, ``path.experiments_root`` and ``path.resume_state``.
+        world: its process group must be joined.
 
     Attributes:
-        folder: of the run.
-        lock: on the folder; held by the main process.
-        resume: what to hand to ``Trainer.resume``; None: begin anew.
-        workplace: where files of the start are written: ``folder`` when resuming, else a folder beside it.
-        replaces_another: True if :meth:`open` will move a run aside.
+        folder: folder of the run.
+        lock: lock on the folder, held by the main process.
+        resume: argument for ``Trainer.resume``; None for a new run.
+        workplace: folder for files written during the start: ``folder`` when resuming, else a sibling of it.
+        replaces_another: whether :meth:`open` will archive a run.
     """
 
     def __init__(self, options: Options, world: World) -> None:
@@ -106,10 +106,10 @@ class RunFolder:
         return self
 
     def check_not_forgotten(self) -> None:
-        """Refuses to begin anew when ``latest`` was asked for and a run that was moved aside has a checkpoint.
+        """Refuse to start a new run if ``latest`` was requested and an archived run has a checkpoint.
 
         Raises:
-            UserError: names it.
+            UserError: names the archived run.
         """
         if self.resume is None or self._world.restarts:
             return
@@ -121,11 +121,11 @@ class RunFolder:
                             f"aside has {found}; give path.resume_state that file, or leave it out to start anew")
 
     def open(self) -> None:
-        """Makes the folder this run's, once everything else of the start is known to be good."""
+        """Take over the folder for this run, after all other checks of the start have passed."""
         if self._world.main and self.workplace != self.folder:
             archive_if_exists(self.folder)
             self.folder.mkdir(exist_ok=True)
-            set_up_logging(world=self._world)  # closes train.log: Windows moves no open file
+            set_up_logging(world=self._world)  # closes train.log: Windows cannot move open files
             for path in self.workplace.iterdir():
                 os.replace(path, self.folder / path.name)
             self.workplace.rmdir()

@@ -1,11 +1,11 @@
-"""The training loop, for any task: steps, log lines, validation, checkpoints, resume, and every way it may end.
+"""The training loop for any task: steps, logging, validation, checkpoints, resuming and error handling.
 
     trainer = Trainer(task, loader, options=options, run_dir=run_dir, device=device)
     trainer.resume("latest")
     trainer.fit()
 
-A run is the same run after any stop: all draws depend on the seed and the step, and a checkpoint holds the rest.
-Checkpoints are always of the end of a step, though they may be written in the middle of the next one.
+A resumed run equals an uninterrupted one: random draws depend only on the seed and the step, and checkpoints store
+the rest. A checkpoint always describes the end of a step, even if it is written during the next one.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from utils.interrupts import Interrupts
 
 log = logging.getLogger(__name__)
 
-_INIT_BATCHES = 16  # 12,500 patches of each picture at 16 crops of 112
+_INIT_BATCHES = 16  # 12,500 patches of each input at 16 crops of 112 per batch
 
 Validation = Callable[[int, nn.Module], dict[str, float]]
 
@@ -41,10 +41,10 @@ class Summary:
     """The outcome of a finished run.
 
     Attributes:
-        steps, images, seconds: in training, earlier starts included.
-        split: seconds by phase of this start.
-        losses: the last logged means by name.
-        checkpoint: the last one.
+        steps, images, seconds: totals, including earlier starts.
+        split: seconds by phase, for this start.
+        losses: last logged means by name.
+        checkpoint: the last checkpoint.
     """
 
     steps: int
@@ -59,15 +59,16 @@ class Trainer:
     """Trains a task.
 
     Args:
-        task: an ``nn.Module`` that is a :class:`utils.engine.step.Task`. Name prefixes in its ``frozen_prefixes``, if
-            it has that attribute, are left out of checkpoints.
+        task: an ``nn.Module`` that implements :class:`utils.engine.step.Task`. Parameters with a prefix in its optional
+            attribute ``frozen_prefixes`` are left out of checkpoints.
         loader: source of batches.
-        options: sections ``train`` and ``logger`` and ``use_tb_logger`` are read; all are kept in checkpoints.
+        options: reads the sections ``train`` and ``logger``, and ``use_tb_logger``; all options are stored in
+            checkpoints.
         run_dir: folder of the run.
         device: where the training runs.
-        validate: called by the main process with the step and the network, in eval mode and with averaged weights if
-            there are any; returns numbers to log.
-        on_signal: called last when a signal ends the process, for what an exit would otherwise have cleaned up.
+        validate: called in the main process with the step and the network, in eval mode and with averaged weights if
+            available; returns numbers to log.
+        on_signal: called last when a signal ends the process, for cleanup that a normal exit would do.
 
     Raises:
         UserError: the loader has no batch.
@@ -98,7 +99,7 @@ class Trainer:
             frozen=tuple(getattr(self._task, "frozen_prefixes", ())))
 
     def _plan_length(self) -> None:
-        """Sets the number of the last step and the schedule's length, in steps of the present size."""
+        """Compute the number of the last step and the length of the schedule, for the current step size."""
         train, progress = self._options.train, self._progress
         done = progress.epoch * progress.steps_per_epoch + progress.step_in_epoch
         length = train.epoch * progress.steps_per_epoch
@@ -109,11 +110,11 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Optimiser steps done."""
+        """Completed optimiser steps."""
         return self._progress.step
 
     def rehearse(self) -> None:
-        """Computes the losses of one batch, so that a mistake shows before the run starts. Changes nothing.
+        """Compute the losses of one batch to detect mistakes before the run starts. Changes nothing.
 
         Raises:
             UserError: as in training.
@@ -122,10 +123,10 @@ class Trainer:
             self._task(first_batches(self._loader, self._device, 1)[0], self._stepper.randomness.generators)
 
     def initialise(self) -> None:
-        """Sets the first weights from training batches, for ``train.init: data``; the same in every process.
+        """Set the initial weights from training batches, for ``train.init: data``; equal in all processes.
 
         Raises:
-            UserError: what is trained has no such start, or starts from given weights.
+            UserError: the task does not support this, or starts from given weights.
         """
         if not getattr(self._task, "starts_from_data", False) or self._options.path.pretrain_model_G:
             raise UserError(f"{self._options.at('train.init')}: data is a start for networks of stage 1 without given "
@@ -141,18 +142,18 @@ class Trainer:
             self._state.average.set(model)
 
     def resume(self, which: str) -> bool:
-        """Continues from a checkpoint.
+        """Continue from a checkpoint.
 
         Args:
             which: ``latest`` (of this run's folder) or a file.
 
         Returns:
-            False if ``latest`` was asked for and nothing was saved yet.
+            False if ``which`` is ``latest`` and nothing has been saved.
 
         Raises:
-            UserError: no checkpoint can be read, or it is of another network.
+            UserError: no checkpoint can be read, or it belongs to another network.
         """
-        # One process reads and sends it to the others: no two can disagree on which file is the latest.
+        # One process reads the file for all, so that they cannot disagree on which one is the latest.
         found = from_main(self._folder.load(which) if self._world.main else None)
         if found is None:
             log.warning("no checkpoint in %s yet: starting anew", self._folder.folder)
@@ -169,11 +170,11 @@ class Trainer:
         return True
 
     def fit(self) -> Summary:
-        """Trains to the end of the schedule.
+        """Train to the end of the schedule.
 
         Raises:
-            TrainingStopped: non-finite numbers, a lost loader worker or process, no memory. Says where the last
-                checkpoint is.
+            TrainingStopped: non-finite numbers, a lost loader worker or process, or out of memory. Names the last
+                checkpoint.
         """
         self._begin()
         with contextlib.closing(self._record), Interrupts(self._leave):
@@ -237,7 +238,7 @@ class Trainer:
         self._stepper.watch.restart()
 
     def _report(self) -> None:
-        """A log line; also the moment when a GPU is asked whether all numbers were finite."""
+        """Write a log line; on a GPU, also check that all numbers were finite."""
         if not self._progress.summed:
             return
         self._stepper.stop_if_bad(self._progress)
@@ -259,7 +260,7 @@ class Trainer:
         self._record.restart_clock(self._progress)
 
     def _look(self) -> None:
-        """Pictures and validation."""
+        """Log pictures and run the validation."""
         with self._for_inference():
             if self._sample is not None:
                 sample = map_tensors(self._sample, lambda tensor: tensor[:4])
@@ -277,7 +278,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _for_inference(self) -> Iterator[None]:
-        """Eval mode, with the averaged weights if there are any."""
+        """Switch to eval mode, with averaged weights if available."""
         if self._state.average:
             self._task.model = self._state.average.module
         self._task.eval()

@@ -15,17 +15,17 @@ from utils.precision import device_gains
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, lr: float) -> torch.optim.Optimizer:
-    """Adam or AdamW in its fused form, or Muon. Biases, norms and other vectors get no weight decay.
+    """Build fused Adam or AdamW, or Muon. Biases, norms and other vectors get no weight decay.
 
-    Muon (Jordan 2024) replaces the momentum of every matrix by the nearest orthogonal one before it is applied, which
-    learns more from a step than Adam does; vectors get AdamW. Its steps are scaled to the size that AdamW's have (Liu
-    et al. 2025, arXiv 2502.16982), so that rates carry over.
+    Muon (Jordan 2024) replaces the momentum of each matrix by the nearest orthogonal matrix, which learns more per
+    step than Adam; vectors use AdamW. Its updates are scaled to the magnitude of AdamW's (Liu et al. 2025, arXiv
+    2502.16982), so that learning rates carry over.
 
     Args:
-        parameters: what is trained.
-        options: ``optimizer``, ``beta1``, ``beta2`` and ``weight_decay`` are read; with Muon the betas are those of the
-            vectors' AdamW, and the matrices' momentum is .95.
-        lr: learning rate at the start.
+        parameters: parameters to train.
+        options: reads ``optimizer``, ``beta1``, ``beta2`` and ``weight_decay``. With Muon the betas apply to the
+            AdamW of the vectors, and the momentum of the matrices is 0.95.
+        lr: initial learning rate.
     """
     trained = list(parameters)
     groups = [
@@ -43,13 +43,13 @@ def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, l
 
 
 class Float32Muon(Muon):
-    """timm's Muon with its Newton-Schulz iteration in float32, for devices without bf16 arithmetic.
+    """timm's Muon with its Newton-Schulz iteration in float32, for devices without native bf16.
 
-    timm's function has a ``dtype`` that its optimiser does not pass on, so it is bound for the length of a step.
+    timm's optimiser does not expose the function's ``dtype``, so it is bound for the duration of a step.
     """
 
     def step(self, closure: Any = None) -> Any:
-        """One step; see :class:`timm.optim.Muon`."""
+        """Make one step; see :class:`timm.optim.Muon`."""
         in_bf16 = muon.zeropower_via_newtonschulz
         muon.zeropower_via_newtonschulz = functools.partial(in_bf16, dtype=torch.float32)
         try:
@@ -59,18 +59,18 @@ class Float32Muon(Muon):
 
 
 class Schedule:
-    """The learning rate at a moment of the run; it rises from 0 during ``warmup_epochs``.
+    """The learning rate schedule, with a linear warm-up from 0 during ``warmup_epochs``.
 
-    ``step``: times ``lr_gamma`` from each epoch of ``lr_steps`` on. ``cosine``: down to 0 at the end. ``wsd``
-    (warm-up, stable, decay; Hu et al. 2024, arXiv 2404.06395): constant, then linearly to 0 over the last
-    ``decay_share`` of the run. The rate depends on progress and options alone, so a run may be resumed with another
+    ``step``: multiplied by ``lr_gamma`` after each epoch in ``lr_steps``. ``cosine``: falls to 0 at the end. ``wsd``
+    (warm-up, stable, decay; Hu et al. 2024, arXiv 2404.06395): constant, then linear to 0 over the last
+    ``decay_share`` of the run. The rate depends only on progress and options, so a run may be resumed with another
     length or schedule at any point.
 
     Args:
-        optimizer: whose rate is set.
-        options: ``schedule`` and what belongs to it.
-        lr: the rate after the warm-up.
-        epochs: length of the run; with ``max_steps`` this may be a fraction.
+        optimizer: optimiser whose rate is set.
+        options: ``schedule`` and its parameters.
+        lr: learning rate after the warm-up.
+        epochs: length of the run in epochs; may be fractional with ``max_steps``.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, options: TrainOptions, lr: float, epochs: float) -> None:
@@ -78,10 +78,10 @@ class Schedule:
         self.epochs = epochs
 
     def factor(self, progress: float) -> float:
-        """Factor on the rate.
+        """Factor of the learning rate.
 
         Args:
-            progress: epochs done, with the fraction of the current one.
+            progress: completed epochs, including the fraction of the current one.
         """
         options, warmup = self._options, self._options.warmup_epochs
         if progress < warmup:
@@ -95,25 +95,25 @@ class Schedule:
         return 0.5 * (1 + math.cos(math.pi * done))
 
     def set(self, progress: float) -> float:
-        """Sets the optimiser's rate for the coming step and returns it."""
+        """Set the optimiser's rate for the next step and return it."""
         rate = self._lr * self.factor(progress)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         return rate
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint's ``schedulers``; nothing of it is needed to resume."""
+        """State for the checkpoint's ``schedulers`` key; not needed to resume."""
         return {"kind": self._options.schedule, "lr": self._lr, "epochs": self.epochs}
 
 
 def build_average(model: nn.Module, decay: float) -> ModelEmaV3 | None:
-    """An exponential moving average of the weights; None for a decay of 0.
+    """Exponential moving average of the weights; None for a decay of 0.
 
-    After step n it is updated with the decay (n - 1) / (n + 8) as long as that is smaller, so that the random start
-    is forgotten early. ``update`` must be told n.
+    After step n the decay is min(decay, (n - 1) / (n + 8)), so that the initial weights are soon forgotten. Pass n to
+    ``update``.
 
     Args:
         model: the network, on its device, not compiled.
-        decay: share of the old average at each step.
+        decay: weight of the old average at each step, in [0, 1).
     """
     return ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0) if decay else None

@@ -1,4 +1,4 @@
-"""What a run records: log lines, ``history.jsonl``, TensorBoard, the progress bar, and where a step's time goes."""
+"""Records a run: log lines, ``history.jsonl``, TensorBoard, progress bar and timing of the phases of a step."""
 
 import json
 import logging
@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class Record:
-    """Writes a run's numbers and pictures, in the main process only.
+    """Writes the numbers and pictures of a run, in the main process only.
 
-    A full disk or a lost drive costs lines of the record, with one warning, never the run.
+    If the disk is full or a drive is lost, lines are dropped with one warning; the run continues.
 
     Args:
-        run_dir: ``history.jsonl`` (one line for each log line and validation) and ``tb/`` are written here.
-        progress: where the run starts; lines of later steps, which will be made again, are dropped.
+        run_dir: folder for ``history.jsonl`` (one line for each log line and validation) and ``tb/``.
+        progress: start of the run; recorded lines of later steps are removed, because those steps are repeated.
         total: optimiser steps of the whole run.
-        device: of the training; its memory is recorded.
+        device: training device; its memory use is recorded.
         tensorboard: write TensorBoard files.
     """
 
@@ -51,12 +51,12 @@ class Record:
             self._guarded(self._open_writer, run_dir / "tb", step)
 
     def _open_writer(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to load, and only training needs it
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed only for training
 
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def _drop_after(self, step: int) -> None:
-        """Keeps the lines up to ``step``; a line that was cut off by a crash goes as well."""
+        """Keep the lines up to ``step``; also drop a line truncated by a crash."""
         if not self._history.exists():
             return
         kept = [line for line in self._history.read_text().splitlines() if _step_of(line) <= step]
@@ -64,20 +64,20 @@ class Record:
             temporary.write_text("".join(line + "\n" for line in kept))
 
     def advance(self) -> None:
-        """One step on the bar."""
+        """Advance the progress bar by one step."""
         self._bar.update()
 
     def restart_clock(self, progress: Progress) -> None:
-        """Measures speed from here on; called after a validation or a save, which are no training."""
+        """Restart the measurement of speed; called after validations and saves, which do not count as training."""
         self._moment, self._step, self._images = time.monotonic(), progress.step, progress.images
 
     def line(self, names: list[str], means: Tensor, progress: Progress, rate: float) -> dict[str, float]:
-        """Writes a log line.
+        """Write a log line.
 
         Args:
-            names: of the loss terms.
+            names: names of the K loss terms.
             means: (K + 1,) this process's means since the last line; the gradient norm comes last.
-            progress: of the run.
+            progress: progress of the run.
             rate: learning rate.
 
         Returns:
@@ -99,7 +99,7 @@ class Record:
         return losses
 
     def scalars(self, step: int, values: dict[str, float], *, kind: str = "train") -> None:
-        """Writes a line of ``history.jsonl`` and the scalars ``kind/name``."""
+        """Write a line of ``history.jsonl`` and the scalars ``kind/name``."""
         if self._active:
             self._guarded(self._write_scalars, step, values, kind)
 
@@ -111,12 +111,12 @@ class Record:
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def pictures(self, step: int, pictures: dict[str, Tensor], rows: int = 4) -> None:
-        """One TensorBoard picture: a row for each sample, the named pictures side by side.
+        """Write one TensorBoard picture: one row per sample, with the named pictures side by side.
 
         Args:
-            step: of the run.
+            step: step of the run.
             pictures: (B, 3, H, W) each, in [0, 1]; values outside are clipped.
-            rows: at most so many samples.
+            rows: maximum number of samples.
         """
         if self._writer is None or not pictures:
             return
@@ -125,12 +125,12 @@ class Record:
         self._guarded(self._writer.add_image, "pictures/" + "-".join(pictures), grid, step)
 
     def flush(self) -> None:
-        """Puts what is written so far on the disk."""
+        """Flush everything written so far to the disk."""
         if self._writer is not None:
             self._guarded(self._writer.flush)
 
     def close(self) -> None:
-        """Ends the bar and the TensorBoard file."""
+        """Close the progress bar and the TensorBoard file."""
         self._bar.close()
         if self._writer is not None:
             self._guarded(self._writer.close)
@@ -155,10 +155,10 @@ class Stopwatch:
     """Seconds by phase: ``data`` (waiting for the loader), ``forward`` (synthesis, model, losses), ``backward``
     and ``optimiser`` (clipping, update, moving average).
 
-    On a GPU the phases after ``data`` are measured by events on the stream, read when :meth:`seconds` is called.
+    On a GPU the phases after ``data`` are measured by stream events, which :meth:`seconds` reads.
 
     Args:
-        device: where the work runs.
+        device: training device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -168,12 +168,12 @@ class Stopwatch:
         self.restart()
 
     def restart(self) -> None:
-        """The next lap starts now."""
+        """Start the next lap now."""
         self._moment = time.perf_counter()
         self._event = self._record()
 
     def lap(self, phase: str) -> None:
-        """What ran since the last lap was ``phase``."""
+        """Attribute the time since the last lap to ``phase``."""
         now, event = time.perf_counter(), self._record()
         if event is None or self._event is None or phase == "data":
             self._seconds[phase] += now - self._moment
@@ -182,7 +182,7 @@ class Stopwatch:
         self._moment, self._event = now, event
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each phase so far. Waits for the GPU."""
+        """Seconds by phase so far. Synchronises with the GPU."""
         if self._events:
             self._events[-1][2].synchronize()
             for phase, start, end in self._events:
@@ -199,6 +199,6 @@ class Stopwatch:
 
 
 def describe_split(seconds: dict[str, float]) -> str:
-    """``data 3 %, forward 41 %, ...`` of the phases' sum."""
+    """Shares of the phases in their total, as ``data 3 %, forward 41 %, ...``."""
     total = sum(seconds.values()) or 1.0
     return ", ".join(f"{phase} {100 * value / total:.1f} %" for phase, value in seconds.items())

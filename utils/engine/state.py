@@ -1,4 +1,4 @@
-"""What a run is at the end of a step: how far it is, and everything that its checkpoints hold."""
+"""The state of a run at the end of a step: its progress, and everything stored in checkpoints."""
 
 import dataclasses
 import json
@@ -25,18 +25,18 @@ TOTAL = "total_loss"
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        step: optimiser steps done.
-        epoch: epochs done; number of the current one.
-        step_in_epoch: optimiser steps done in it.
-        steps_per_epoch: optimiser steps of a whole epoch; 0 in checkpoints of format 1.
-        images: samples seen by all processes, counted as those of this process times their number.
-        seconds: time spent in training, over all starts.
-        position: the loader's state after the last batch that went into a step.
+        step: completed optimiser steps.
+        epoch: completed epochs; also the index of the current one.
+        step_in_epoch: completed optimiser steps in the current epoch.
+        steps_per_epoch: optimiser steps in an epoch; 0 in checkpoints of format 1.
+        images: samples seen by all processes, computed as those of this process times the number of processes.
+        seconds: training time over all starts.
+        position: the loader's state after the last batch used in a step.
         sums: (K,) sums of the loss terms and the gradient norm since the last log line.
-        summed: steps in ``sums``.
+        summed: number of steps in ``sums``.
     """
 
     step: int = 0
@@ -51,16 +51,16 @@ class Progress:
 
     @property
     def epochs(self) -> float:
-        """Epochs done, with the fraction of the current one."""
+        """Completed epochs, including the fraction of the current one."""
         return self.epoch + self.step_in_epoch / self.steps_per_epoch
 
     def advance(self, images: int, position: dict[str, Any], numbers: Tensor) -> None:
-        """Counts one more step.
+        """Count one step.
 
         Args:
-            images: samples in it.
-            position: the loader's state after it.
-            numbers: (K,) its loss terms and gradient norm.
+            images: samples in the step.
+            position: the loader's state after the step.
+            numbers: (K,) loss terms and gradient norm.
         """
         self.step += 1
         self.step_in_epoch += 1
@@ -70,20 +70,20 @@ class Progress:
         self.summed += 1
 
     def take_sums(self) -> tuple[Tensor, int]:
-        """The sums since the last log line and the steps in them; resets both."""
+        """Return and reset the sums since the last log line and the number of steps in them."""
         sums, summed = self.sums, self.summed
         self.sums, self.summed = None, 0
         return sums, summed
 
     def begin_epoch(self, epoch: int, position: dict[str, Any]) -> None:
-        """Moves to the start of ``epoch``."""
+        """Move to the start of ``epoch``."""
         self.epoch, self.step_in_epoch, self.position = epoch, 0, position
 
     def use_steps_per_epoch(self, steps: int) -> None:
-        """Continues with steps of another size (batch, accumulation, processes): the images seen stay the same.
+        """Continue with another step size (batch, accumulation, processes) at the same number of images seen.
 
         Args:
-            steps: optimiser steps of a whole epoch from now on.
+            steps: optimiser steps in an epoch from now on.
         """
         known = self.steps_per_epoch or (self.step - self.step_in_epoch) // max(self.epoch, 1) or steps
         self.step_in_epoch = round(self.step_in_epoch * steps / known)
@@ -92,12 +92,12 @@ class Progress:
 
 @dataclasses.dataclass
 class State:
-    """The parts of a run that change.
+    """The parts of a run that change during training.
 
     Attributes:
-        model: the network without any wrapper.
+        model: the network without wrappers.
         average: its moving average, or None.
-        frozen: name prefixes in it that are neither saved nor expected (teachers).
+        frozen: name prefixes of parameters that are neither saved nor expected (teachers).
     """
 
     options: Options
@@ -111,7 +111,7 @@ class State:
         """The contents of a checkpoint, on the CPU.
 
         Args:
-            progress: of the same step as the weights.
+            progress: progress at the same step as the weights.
         """
         state = {
             "format": FORMAT, "version": VERSION, "commit": commit(),
@@ -126,14 +126,14 @@ class State:
         return map_tensors(state, lambda tensor: tensor.detach().to("cpu"))
 
     def restore(self, state: dict[str, Any], path: Path) -> Progress:
-        """Puts a checkpoint back into the parts.
+        """Restore a checkpoint.
 
         Args:
-            state: what :meth:`capture` gave.
-            path: where it came from, for messages.
+            state: return value of :meth:`capture`.
+            path: source of the state, for messages.
 
         Raises:
-            UserError: it is of another network or optimiser.
+            UserError: it belongs to another network or optimiser.
         """
         before = _options_of(state) or self.options
         self._warn_of_changes(before, path)
@@ -177,7 +177,7 @@ class State:
             raise UserError(f"checkpoint {path}: its optimiser state cannot be used here ({error}); start from its "
                             "weights with path.pretrain_model_G") from error
         for group, setting in zip(self.optimizer.param_groups, settings):
-            group.update(setting)  # the option file decides, not what the run once started with
+            group.update(setting)  # settings of the option file override those of the checkpoint
 
     def _warn_of_changes(self, before: Options, path: Path) -> None:
         old, new = (_flat(options.model_dump(mode="json")) for options in (before, self.options))
@@ -188,12 +188,12 @@ class State:
 
 
 def averaged_weights(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor] | None:
-    """The moving average that a checkpoint holds, by name; None when it holds none.
+    """The moving average stored in a checkpoint, by name; None if there is none.
 
     Args:
         state: a checkpoint of any format.
-        model: its network. Format 1 has no names: it lists the trained parameters, in their order. These are all
-            but the encoder's last norm, where a model has one that nothing passes.
+        model: its network. Format 1 has no names; it lists the trained parameters in order, which are all except an
+            unused last norm of the encoder.
     """
     average = state.get("ema")
     if not average or "average" not in average:
@@ -206,7 +206,7 @@ def averaged_weights(state: dict[str, Any], model: nn.Module) -> dict[str, Tenso
 
 
 def _options_of(state: dict[str, Any]) -> Options | None:
-    """The options that a checkpoint was trained with; None where it has none that this version can read."""
+    """The options stored in a checkpoint; None if missing or unreadable by this version."""
     try:
         return Options.model_validate(json.loads(state["options"]))
     except (KeyError, TypeError, ValueError):

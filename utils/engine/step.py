@@ -1,4 +1,4 @@
-"""One optimiser step: losses, gradients, clipping, update. On one device or on many, of one batch or of several."""
+"""One optimiser step (losses, gradients, clipping, update), on one or several devices and from one or more batches."""
 
 import contextlib
 import inspect
@@ -28,43 +28,43 @@ _COMPILER = ("torch._dynamo", "torch._inductor")
 
 
 class Task(Protocol):
-    """What is trained: an ``nn.Module`` whose forward returns the losses of a batch.
+    """The interface of a task: an ``nn.Module`` whose forward pass returns the losses of a batch.
 
     Attributes:
-        model: the network; its ``state_dict`` is what checkpoints hold.
+        model: the network; checkpoints store its ``state_dict``.
     """
 
     model: nn.Module
 
     def __call__(self, batch: Any, generators: dict[str, torch.Generator]) -> dict[str, Tensor]:
-        """Loss terms, batch means; ``total_loss`` is minimised. Every draw comes from ``generators``."""
+        """Loss terms as batch means; ``total_loss`` is minimised. All random draws use ``generators``."""
 
     def pictures(self, batch: Any, generators: dict[str, torch.Generator]) -> dict[str, Tensor]:
-        """(B, 3, H, W) pictures in [0, 1] to look at, by name."""
+        """Pictures for inspection by name, (B, 3, H, W) in [0, 1]."""
 
     def trainable(self) -> Iterable[nn.Parameter]:
-        """The parameters that get a gradient in every step. All others have ``requires_grad`` False."""
+        """The parameters that receive a gradient in every step. All others have ``requires_grad`` False."""
 
 
 class TrainingStopped(UserError):
-    """A run that cannot continue: says why, at which epoch and step, and where the last good checkpoint is."""
+    """A run cannot continue; the message has the reason, epoch, step and last good checkpoint."""
 
 
 class Stepper:
     """Makes the steps of a run.
 
     Args:
-        task: an ``nn.Module`` that is a :class:`Task`, on the device.
+        task: an ``nn.Module`` that implements :class:`Task`, on the device.
         state: model, optimiser and moving average.
-        options: ``accumulate``, ``amp``, ``compile``, ``manual_seed`` and ``max_grad_norm`` are read.
-        device: where the task is.
+        options: reads ``accumulate``, ``amp``, ``compile``, ``manual_seed`` and ``max_grad_norm``.
+        device: training device.
 
     Attributes:
-        lock: held while weights and counters change. Whoever holds it sees them as they were at the end of a step;
-            the signal thread copies them at any moment.
-        updating: True inside of that change.
-        names: the loss terms' names, known after the first step.
-        randomness: the generators that all draws come from.
+        lock: held while weights and counters change. Its holder sees them as at the end of a step; the signal thread
+            may copy them at any time.
+        updating: True during such a change.
+        names: names of the loss terms, known after the first step.
+        randomness: the random generators.
         watch: seconds by phase.
     """
 
@@ -72,7 +72,7 @@ class Stepper:
         self._state, self._options, self._device = state, options, device
         self._parameters = list(task.trainable())
         self._dtype = autocast_dtype(options.amp, device)
-        # Asking a CPU tensor at every step costs nothing, asking a GPU makes it wait; only fused optimisers can skip.
+        # Reading a CPU tensor at every step is free, reading from a GPU synchronises. Only fused optimisers can skip.
         skips = getattr(state.optimizer, "_step_supports_amp_scaling", False)
         self._guard = FiniteGuard(device, immediate=device.type != "cuda" or not skips)
         self._module = self._wrapped(task)
@@ -85,16 +85,16 @@ class Stepper:
 
     def _wrapped(self, task: nn.Module) -> nn.Module:
         if self._options.compile:
-            task.model.compile()  # in place, so that the names of its weights stay
+            task.model.compile()  # in place, so that its weights keep their names
         if not is_joined():
             return task
         ids = [self._device.index] if self._device.type == "cuda" else None
-        known = inspect.signature(DistributedDataParallel).parameters  # the switch has a new name in newer releases
+        known = inspect.signature(DistributedDataParallel).parameters  # newer releases renamed the argument
         switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         return DistributedDataParallel(task, device_ids=ids, gradient_as_bucket_view=True, **{switch: False})
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The precision that the run works in."""
+        """Autocast to the precision of the run."""
         return autocast(self._dtype, self._device)
 
     def next_group(self, batches: Iterator[Loaded]) -> list[Loaded]:
@@ -102,14 +102,14 @@ class Stepper:
         return list(itertools.islice(batches, self._options.accumulate))
 
     def do_step(self, group: list[Loaded], progress: Progress) -> None:
-        """One step on the mean over all samples of the group, in all processes.
+        """Make one step on the mean over all samples of the group, in all processes.
 
         Args:
             group: batches of any sizes.
-            progress: moved on by this step.
+            progress: advanced by this step.
 
         Raises:
-            TrainingStopped: non-finite numbers (on a CPU; on a GPU :meth:`stop_if_bad` tells later).
+            TrainingStopped: non-finite numbers (on a CPU; on a GPU :meth:`stop_if_bad` raises it later).
         """
         images = sum(loaded.size for loaded in group)
         share = self._sample_share(images)
@@ -120,7 +120,7 @@ class Stepper:
                 raise
             log.warning("train.compile: the network cannot be compiled here (%s); it runs as it is", _first_line(error))
             torch.compiler.set_stance("force_eager")
-            terms = self._gradients(group, share, progress.step)  # with the same draws: each step seeds anew
+            terms = self._gradients(group, share, progress.step)  # the draws are the same: each step reseeds
         self._update(terms, group[-1].state, images * current_world().size, progress)
         self.watch.lap("optimiser")
 
@@ -145,21 +145,21 @@ class Stepper:
         return terms
 
     def _sample_share(self, local: int) -> Tensor | float:
-        """Weight of one sample. DDP averages over processes, so with these weights gradients and loss terms are means
-        over all samples, however uneven the batches are."""
+        """Weight of one sample. DDP averages over processes; with these weights gradients and loss terms are means over
+        all samples, even for batches of different sizes."""
         if not is_joined():
             return 1 / local
         everywhere = sum_over_processes(torch.tensor(float(local), device=self._device))
         return current_world().size / everywhere
 
     def _without_exchange(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
-        """Gradients stay in their process until the last batch of the step."""
+        """Defer the exchange of gradients to the last batch of the step."""
         if wanted and isinstance(self._module, DistributedDataParallel):
             return self._module.no_sync()
         return contextlib.nullcontext()
 
     def _update(self, terms: Tensor, position: dict[str, Any], images: int, progress: Progress) -> None:
-        """Clips, checks and applies the gradients, and moves all counters, as one."""
+        """Clip, check and apply the gradients and advance all counters, under the lock."""
         optimizer, average = self._state.optimizer, self._state.average
         trained = [value for value in self._parameters if value.grad is not None]
         norm = torch.nn.utils.get_total_norm([value.grad for value in trained]).detach().float()
@@ -184,10 +184,10 @@ class Stepper:
 
     @contextlib.contextmanager
     def last_step(self) -> Iterator[None]:
-        """Inside, the run is as it was at the end of its last step, for reading.
+        """Inside the block, the run can be read as at the end of its last step.
 
-        On a GPU the copies wait for that step's update and for nothing that was queued since: they get through
-        even while the next step hangs in a collective call whose peer is gone.
+        On a GPU copies wait only for the update of that step, not for later work: they complete even if the next step
+        hangs in a collective call whose peer is gone.
         """
         with self.lock, contextlib.ExitStack() as stack:
             if self._done is not None:
@@ -197,7 +197,7 @@ class Stepper:
             yield
 
     def stop_if_bad(self, progress: Progress) -> None:
-        """Ends the run if any number of a step so far was not finite. Waits for the device.
+        """End the run if a number of any step so far was not finite. Synchronises with the device.
 
         Raises:
             TrainingStopped: names the loss term, epoch and step.
@@ -212,13 +212,13 @@ class Stepper:
 class FiniteGuard:
     """Finds the first step with a non-finite loss term or gradient norm, on the device.
 
-    From that step on the fused optimiser leaves the weights as they were (its ``found_inf``, made for gradient
-    scaling), without the device having to report to the processor; :meth:`check` does that, at log lines and
-    before anything is saved. So the weights in memory are always those of the last good step.
+    From that step on, the fused optimiser leaves the weights unchanged (by its ``found_inf`` for gradient scaling)
+    without a synchronisation. :meth:`check` synchronises, at log lines and before saving. The weights in memory
+    therefore always are those of the last good step.
 
     Args:
-        device: of the losses.
-        immediate: check at every step instead; costs nothing on a CPU.
+        device: device of the losses.
+        immediate: check at every step instead; free on a CPU.
     """
 
     def __init__(self, device: torch.device, *, immediate: bool) -> None:
@@ -228,12 +228,12 @@ class FiniteGuard:
         self.found = torch.zeros((), device=device)
 
     def look(self, step: int, terms: Tensor, norm: Tensor) -> None:
-        """Looks at one step's numbers before its update.
+        """Inspect the numbers of a step before its update.
 
         Args:
-            step: number of the step.
+            step: index of the step.
             terms: (K,) loss terms.
-            norm: () norm of the whole gradient.
+            norm: () global norm of the gradient.
         """
         bad = ~(torch.isfinite(terms).all() & torch.isfinite(norm))
         first = bad & (self._step < 0)
@@ -242,7 +242,7 @@ class FiniteGuard:
         self.found = torch.maximum(self.found, bad.to(self.found.dtype))
 
     def check(self, names: list[str]) -> tuple[int, str] | None:
-        """The first bad step and what was wrong in it; None when all was well. Waits for the device."""
+        """The first bad step and the non-finite term in it; None if there is none. Synchronises with the device."""
         step = int(self._step)
         if step < 0 or self._terms is None:
             return None

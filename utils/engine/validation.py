@@ -1,4 +1,4 @@
-"""Validation on real pairs while a run trains: mean scores, and a contact sheet to look at."""
+"""Validation on real pairs during training: mean scores and a contact sheet."""
 
 import logging
 import math
@@ -28,9 +28,9 @@ class Shown:
     """One fused pair.
 
     Attributes:
-        title: its caption.
-        pictures: one for each of ``COLUMNS``, (H, W, C) uint8 or uint16, None where there is none.
-        scores: by metric.
+        title: caption.
+        pictures: one for each of ``COLUMNS``, (H, W, C) uint8 or uint16; None if missing.
+        scores: scores by metric.
     """
 
     title: str
@@ -42,20 +42,20 @@ class PairValidation(Generic[Paths]):
     """Fuses and scores the same pairs at every call.
 
     Args:
-        pairs: what ``show`` takes, such as the paths of a pair.
+        pairs: arguments for ``show``, such as the paths of a pair.
         show: fuses one pair with a network.
-        folder: of the contact sheets, ``step-00001234.png``.
+        folder: folder for the contact sheets, ``step-00001234.png``.
     """
 
     def __init__(self, pairs: Sequence[Paths], show: Callable[[Paths, nn.Module], Shown], folder: Path) -> None:
         self._pairs, self._show, self._folder = pairs, show, folder
 
     def __call__(self, step: int, model: nn.Module) -> dict[str, float]:
-        """Mean of each score over the pairs where it is defined.
+        """Mean of each score over the pairs for which it is defined.
 
         Args:
-            step: number of the contact sheet.
-            model: the network, with the weights of the moment.
+            step: current step, used in the name of the contact sheet.
+            model: the network with its current weights.
 
         Raises:
             UserError: no pair could be fused, or the disk is full.
@@ -78,7 +78,7 @@ class PairValidation(Generic[Paths]):
 
 def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser: Callable[..., Any],
                     score: Callable[..., dict[str, float]]) -> Callable[[Options, nn.Module, Path], PairValidation]:
-    """How a training script validates on the pairs of ``dataset.val``; it connects the rooms.
+    """Build the validation on the pairs of ``dataset.val`` from functions of the other packages.
 
     Args:
         find: ``utils.pictures.pairs.find_pairs``.
@@ -87,7 +87,7 @@ def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser
         score: ``metrics.compute``.
 
     Returns:
-        What :func:`utils.engine.launch.train` takes as ``build_validation``.
+        The argument ``build_validation`` of :func:`utils.engine.launch.train`.
     """
     def build(options: Options, model: nn.Module, run_dir: Path) -> PairValidation:
         val = options.dataset.val

@@ -1,1 +1,1 @@
-"""The one place where pictures are files: codecs, reading, writing, finding pairs, alignment."""
+"""Everything about picture files: codecs, reading, writing, pair finding, alignment."""

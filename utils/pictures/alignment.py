@@ -1,4 +1,4 @@
-"""Does a pair look registered? Where the edges of its two pictures agree best."""
+"""Checks the registration of a pair by finding the shift at which the edges of its pictures agree best."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ _FAR, _BETTER, _SURE = 2.0, 0.04, 0.15
 
 @dataclass(frozen=True)
 class EdgeShift:
-    """Correlation of the edges of two pictures, as they lie and at the best shift.
+    """Correlation of the edges of two pictures, without a shift and at the best shift.
 
     Attributes:
-        dx, dy: how far the second picture's edges lie to the right and below, in pixels of the original.
-        here, best: correlation without a shift and at the best one, in [-1,1].
+        dx, dy: offset of the second picture's edges to the right and downwards, in pixels of the original.
+        here, best: correlation without a shift and at the best one, in [-1, 1].
         steps: length of the shift in pixels of the reduced picture.
     """
 
@@ -32,12 +32,12 @@ class EdgeShift:
 
     @property
     def misregistered(self) -> bool:
-        """Whether the edges agree clearly better elsewhere. A hint: some scenes share too few edges to tell."""
+        """Whether the edges agree clearly better at a shift. Only a hint: some scenes share too few edges."""
         return self.steps > _FAR and self.best > _SURE and self.best - self.here > _BETTER
 
 
 def edge_shift(first: Picture, second: Picture) -> EdgeShift | None:
-    """Compares the edges of two pictures of one size at all shifts up to ``REACH``.
+    """Compare the edges of two pictures of equal size at all shifts up to ``REACH``.
 
     Returns:
         The best shift; None for pictures that are too small or have no edges.
@@ -56,7 +56,7 @@ def edge_shift(first: Picture, second: Picture) -> EdgeShift | None:
 
 
 def _edges(picture: Picture) -> np.ndarray:
-    """Strength of the edges, ``float32``, reduced; the square root keeps a few strong ones from deciding alone."""
+    """Edge strength of the reduced picture, ``float32``; the square root keeps a few strong edges from dominating."""
     unit = to_unit(picture)
     pixels = unit[0] if picture.is_grey else luma(unit)[0]
     pixels = pixels / (float(pixels.max()) or 1.0)

@@ -1,4 +1,4 @@
-"""Files of pictures: which they are, and encoded bytes to arrays by OpenCV."""
+"""Finds picture files, and decodes their bytes with OpenCV."""
 
 import struct
 from pathlib import Path
@@ -16,7 +16,7 @@ MAX_PIXELS = 250_000_000
 
 
 def _silence_opencv() -> None:
-    """Every failure is reported with the file's name, which OpenCV's own lines do not have."""
+    """Turn off OpenCV's log: failures are reported here with the file's name, which its messages lack."""
     if hasattr(cv2, "setLogLevel"):  # up to 4.12
         cv2.setLogLevel(0)
     else:
@@ -27,7 +27,7 @@ _silence_opencv()
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a name looks like a picture's: a known suffix, and not hidden."""
+    """Whether a file name has a picture suffix and is not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
@@ -35,7 +35,7 @@ def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Pictures in a folder, sorted by their path relative to it.
 
     Raises:
-        MissingFileError: the folder is not there.
+        MissingFileError: the folder does not exist.
         UserError: it is not a folder.
     """
     if not folder.exists():
@@ -48,11 +48,11 @@ def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content.
+    """Read a file.
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: it is empty or cannot be read; the message names the file.
+        UserError: the file is empty or unreadable; the message names it.
     """
     try:
         data = path.read_bytes()
@@ -66,19 +66,19 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, path: Path, *, flags: int = cv2.IMREAD_UNCHANGED, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decoded pixels of a picture other than TIFF as they are stored: not turned, with alpha.
+    """Decode a picture other than TIFF as stored: EXIF orientation not applied, alpha kept.
 
     Args:
         data: the file's content.
-        path: where ``data`` came from, for the message.
+        path: source of ``data``, for messages.
         flags: ``cv2.IMREAD_*``.
-        max_pixels: a larger picture is refused before it is decoded.
+        max_pixels: larger pictures are rejected before decoding.
 
     Returns:
-        (H,W,C) ``uint8`` or ``uint16``; C 1 (grey), 3 (BGR, OpenCV's order) or 4 (BGRA).
+        (H, W, C) ``uint8`` or ``uint16``; C is 1 (grey), 3 (BGR, OpenCV's order) or 4 (BGRA).
 
     Raises:
-        UserError: the picture is truncated, damaged, too large or no picture; names the file and the reason.
+        UserError: truncated, damaged, too large or not a picture; names the file and the reason.
     """
     reason = fault(data)
     if reason:
@@ -92,7 +92,7 @@ def decode(data: bytes, path: Path, *, flags: int = cv2.IMREAD_UNCHANGED, max_pi
                         f"({max_pixels / 1e6:g}); cut or shrink it, or raise max_megapixels")
     header = pnm_header(data)
     if data.startswith(b"BM"):
-        flags = cv2.IMREAD_COLOR  # as stored, OpenCV reads the colours of an OS/2 bitmap as grey
+        flags = cv2.IMREAD_COLOR  # with IMREAD_UNCHANGED, OpenCV reads a coloured OS/2 bitmap as grey
     try:
         pixels = _decode_pnm(data, header) if header else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, ValueError) as error:
@@ -104,7 +104,7 @@ def decode(data: bytes, path: Path, *, flags: int = cv2.IMREAD_UNCHANGED, max_pi
 
 
 def _decode_pnm(data: bytes, header: tuple[int, int, int, int, int]) -> np.ndarray:
-    """A PGM or PPM in BGR order. OpenCV leaves values below the file's own greatest one as they are."""
+    """Decode a PGM or PPM in BGR order. OpenCV does not scale values by the maximum given in the header."""
     kind, width, height, highest, start = header
     channels = 3 if kind in (3, 6) else 1
     count = width * height * channels

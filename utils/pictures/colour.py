@@ -1,8 +1,8 @@
-"""Grey values of colour pictures, one definition each; NumPy and PyTorch alike.
+"""Grey values of colour pictures, for NumPy and PyTorch.
 
-Two standards meet here. Pictures are fused and trained by BT.601 as JPEG has it (``LUMA``); the metrics take the
-toolboxes' grey (``rgb2gray`` of MATLAB, ``TOOLBOX_LUMA``), whose published numbers they reproduce; torchvision's
-grey (``TORCHVISION_LUMA``) is what the published damage of training pairs uses.
+Three definitions are in use. Fusion and training use BT.601 as in JPEG (``LUMA``). The metrics use the grey of the
+toolboxes whose published numbers they reproduce (MATLAB's ``rgb2gray``, ``TOOLBOX_LUMA``). The published damage of
+training pairs uses torchvision's grey (``TORCHVISION_LUMA``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:  # the processes that score do without PyTorch
+if TYPE_CHECKING:  # scoring processes do not load PyTorch
     from torch import Tensor
 
     Planes = TypeVar("Planes", np.ndarray, Tensor)
@@ -22,7 +22,7 @@ TOOLBOX_LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 
 
 def luma(rgb: Planes, weights: tuple[float, float, float] = LUMA) -> Planes:
-    """Weighted sum of red, green and blue: (...,3,H,W) in [0,1] to (...,1,H,W) in [0,1].
+    """Weighted sum of red, green and blue: (..., 3, H, W) in [0, 1] to (..., 1, H, W) in [0, 1].
 
     Raises:
         ValueError: not three channels.
@@ -34,7 +34,7 @@ def luma(rgb: Planes, weights: tuple[float, float, float] = LUMA) -> Planes:
 
 
 def grey_levels(pixels: np.ndarray) -> np.ndarray:
-    """Grey levels of an 8-bit picture as the metrics' toolboxes have them.
+    """Grey levels of an 8-bit picture as the metric toolboxes compute them.
 
     Args:
         pixels: (H, W), (H, W, 1) or (H, W, 3) ``uint8``, RGB order.
@@ -51,14 +51,14 @@ def grey_levels(pixels: np.ndarray) -> np.ndarray:
 
 
 def without_equal_channels(pixels: np.ndarray) -> np.ndarray:
-    """(H,W,3) whose channels are equal as (H,W,1); any other picture as it is.
+    """Reduce (H, W, 3) with equal channels to (H, W, 1); return any other picture unchanged.
 
-    Infrared is often stored as RGB (LLVIP, M3FD): three equal channels are grey everywhere in this project.
+    Infrared is often stored as RGB (LLVIP, M3FD): three equal channels count as grey throughout this project.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         return pixels
     first = pixels[..., :1]
-    # Most colour pictures differ in their first row already; only the others are compared as a whole.
+    # The channels of most colour pictures differ in the first row; only the others are compared completely.
     if not (pixels[:1, :, 1:] == first[:1]).all() or not (pixels[..., 1:] == first).all():
         return pixels
     return np.ascontiguousarray(first)

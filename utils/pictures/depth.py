@@ -1,4 +1,4 @@
-"""Bit depths and ranges: stored values to [0, 1] and back, 16 bits to 8, sensors that use a part of 16 bits."""
+"""Conversion of bit depths and value ranges: stored values and [0, 1], 16 and 8 bits, partly used 16-bit ranges."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,7 +14,7 @@ _STORED = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
 
 
 def to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """``uint16`` as ``uint8``, ``round(v / 257)``; ``uint8`` as it is. Any shape.
+    """Convert ``uint16`` to ``uint8`` by ``round(v / 257)``; ``uint8`` is returned unchanged. Any shape.
 
     Raises:
         UserError: another type.
@@ -27,10 +27,10 @@ def to_8_bit(pixels: np.ndarray) -> np.ndarray:
 
 
 def to_integers(unit: np.ndarray, bit_depth: int) -> np.ndarray:
-    """Values in [0, 1] as stored ones: rounded half up, clipped, not stretched. Any shape.
+    """Convert values in [0, 1] to integers: clipped and rounded half up. Any shape.
 
     Raises:
-        ValueError: a bit depth other than 8 or 16, or values that are not finite.
+        ValueError: a bit depth other than 8 or 16, or non-finite values.
     """
     if bit_depth not in _STORED:
         raise ValueError(f"bit depth {bit_depth}; give 8 or 16")
@@ -41,12 +41,12 @@ def to_integers(unit: np.ndarray, bit_depth: int) -> np.ndarray:
 
 
 def from_unit(array: np.ndarray, bit_depth: int = 8) -> np.ndarray:
-    """A picture (C,H,W) in [0,1] as stored values (H,W,C); see :func:`to_integers`."""
+    """Convert (C, H, W) in [0, 1] to integers (H, W, C); see :func:`to_integers`."""
     return np.ascontiguousarray(to_integers(array, bit_depth).transpose(1, 2, 0))
 
 
 def widen(values: np.ndarray, highest: int) -> np.ndarray:
-    """Whole values of 0 to ``highest`` (1, 15, 4095, ...) on the range of 8 bits, or of 16 if they need more."""
+    """Scale integers in [0, ``highest``] (1, 15, 4095, ...) to the range of 8 bits, or of 16 bits if they need more."""
     dtype = np.dtype(np.uint8 if highest <= 255 else np.uint16)
     if highest == HIGHEST[dtype]:
         return values.astype(dtype, copy=False)
@@ -54,28 +54,28 @@ def widen(values: np.ndarray, highest: int) -> np.ndarray:
 
 
 def stretch(pixels: np.ndarray, value_range: ValueRange) -> np.ndarray:
-    """:func:`stretch_together` for one picture."""
+    """Apply :func:`stretch_together` to one picture."""
     return stretch_together([pixels], value_range)[0]
 
 
 def stretch_together(pictures: Sequence[np.ndarray], value_range: ValueRange) -> list[np.ndarray]:
-    """Maps the values in use to the whole range of the type, all pictures and channels by one map.
+    """Map the used range of values to the full range of the type, with one map for all pictures and channels.
 
-    For sensors that use a part of 16 bits, and for values that have no range of their own. One map for the
-    exposures of a scene keeps which of them is brighter.
+    For sensors that use a part of 16 bits, and for types without a range of their own. A common map for the
+    exposures of a scene preserves their order of brightness.
 
     Args:
-        pictures: arrays of any shape. All ``uint8`` or ``uint16``, or all of one other type of real numbers.
-        value_range: ``full``: no change. ``minmax``: the least value becomes 0 and the greatest 255 (65535).
-            ``percentile``: the same with the 0.5th and 99.5th percentile; values beyond are clipped, so that a few
-            dead or burnt pixels do not decide.
+        pictures: arrays of any shape. All ``uint8`` or ``uint16``, or all of one other real type.
+        value_range: ``full``: no change. ``minmax``: the minimum becomes 0 and the maximum 255 (65535).
+            ``percentile``: the same for the 0.5th and 99.5th percentiles; values outside are clipped, so that a few
+            dead or hot pixels have no influence.
 
     Returns:
-        The type of the input for ``uint8`` and ``uint16`` (the deeper one of several), ``uint16`` for others.
-        Unsigned pictures of one value stay as they are.
+        The input type for ``uint8`` and ``uint16`` (the deeper of the two if mixed), else ``uint16``. Constant
+        unsigned pictures are returned unchanged.
 
     Raises:
-        UserError: types that have no range in common, or that ``full`` says nothing about.
+        UserError: the types have no common range, or ``full`` is undefined for the type.
         ValueError: an unknown ``value_range``.
     """
     if value_range not in ("full", "minmax", "percentile"):

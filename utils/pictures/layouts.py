@@ -1,7 +1,7 @@
-"""Which files below a folder show one scene: two folders of sides, one folder a scene, or files ``<scene>_<word>``.
+"""Groups the files below a folder by scene: two folders of sides, one folder per scene, or files ``<scene>_<word>``.
 
-Every picture found is used, or named with the reason in ``problems`` (it should perhaps have been used) or ``notes``
-(a ground truth, which is no input). Nothing is paired by position. docs/DATA.md draws the layouts.
+Every picture is either used or listed with a reason: in ``problems`` if it was perhaps meant to be used, in ``notes``
+if it is a ground truth. Nothing is paired by position. docs/DATA.md shows the layouts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SIDES: dict[Task | None, tuple[tuple[frozenset[str], frozenset[str]], ...]] = {
     "IVF": ((_INFRARED, _VISIBLE),), "MEF": ((_OVER, _UNDER), (_A, _B)), "MFF": ((_NEAR, _FAR), (_A, _B))}
 _SIDES[None] = ((_INFRARED, _VISIBLE), (_OVER, _UNDER), (_NEAR, _FAR), (_A, _B))
 
-# Suffixes of pictures that are not read: a partner of such a kind is there and should be named.
+# Suffixes of unsupported picture formats: such a file may be a missing partner and should be reported.
 _OTHER_KINDS = frozenset({
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".gif", ".exr", ".hdr", ".pfm", ".pnm", ".dng",
     ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw", ".npy", ".mat", ".fits", ".dcm", ".nii", ".seq"})
@@ -40,13 +40,13 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class PairPaths:
-    """Two files of one scene; ``stem`` names the results.
+    """Two files of one scene.
 
     Attributes:
-        stem: the scene's name.
-        first, second: the two that are fused.
-        others: further pictures of the scene, of the same size and no ground truth, in the order of their names.
-        truth: the ground truth that lies with them.
+        stem: name of the scene and of its results.
+        first, second: the two files to fuse.
+        others: further pictures of the scene, of the same size and not ground truths, ordered by name.
+        truth: the ground truth of the scene.
     """
 
     stem: str
@@ -58,14 +58,14 @@ class PairPaths:
 
 @dataclass
 class Finding:
-    """What a search has found so far.
+    """The results of a search so far.
 
     Attributes:
         pairs: usable pairs.
-        problems: one line for everything that is not used and perhaps should be.
-        truths: pictures that are ground truths by their names.
-        check: look into every file: is it whole, is it a picture?
-        stacks: scenes of more than two pictures are wanted whole: ``others`` count as used.
+        problems: one line for each file that is not used and perhaps should be.
+        truths: pictures whose names mark them as ground truths.
+        check: whether to check that every file is a complete picture.
+        stacks: whether whole scenes are wanted, so that ``others`` count as used.
     """
 
     pairs: list[PairPaths] = field(default_factory=list)
@@ -76,20 +76,20 @@ class Finding:
 
     @property
     def notes(self) -> list[str]:
-        """One line on the ground truths, if there are any."""
+        """One line about the ground truths, if there are any."""
         return [f"ground truths by their names, not fused: {_names(self.truths)}"] if self.truths else []
 
 
 def pair_folders(first: Path, second: Path, found: Finding, truths: dict[str, Path] | None = None) -> None:
-    """Adds the pairs of two folders by file stem.
+    """Add the pairs of two folders, matched by file stem.
 
     Args:
         first, second: the folders.
-        found: gets the pairs, and one line for each file that is unpaired, doubled or broken.
+        found: receives the pairs, and one line for each file that is unpaired, duplicate or broken.
         truths: ground truths by stem.
 
     Raises:
-        MissingFileError: a folder is not there.
+        MissingFileError: a folder does not exist.
     """
     sides = [_by_stem(_pictures(folder, found.problems), found.problems) for folder in (first, second)]
     for stem in sorted(sides[0].keys() | sides[1].keys()):
@@ -102,18 +102,19 @@ def pair_folders(first: Path, second: Path, found: Finding, truths: dict[str, Pa
 
 
 def pair_scenes(folder: Path, task: Task | None, found: Finding) -> None:
-    """Adds the pairs below a folder, whichever layout it has.
+    """Add the pairs below a folder of any supported layout.
 
-    Sub-folders named as two sides (``over`` and ``under``, ``A`` and ``B``, ...) pair by stem. Otherwise each
-    sub-folder is a scene, and so are the files beside them that differ in the word at their end only.
+    Sub-folders named like two sides (``over`` and ``under``, ``A`` and ``B``, ...) are paired by stem. Otherwise
+    each sub-folder is a scene, and so is each group of files next to them that differ only in their last word.
 
     Args:
-        folder: what holds the scenes.
-        task: chooses two of a scene's pictures; None takes scenes of two and asks for more.
-        found: gets the pairs and what is not used.
+        folder: contains the scenes.
+        task: decides which two pictures of a scene are used; with None, a scene must have two pictures, or names that
+            identify the pair.
+        found: receives the pairs and what is not used.
 
     Raises:
-        MissingFileError: the folder is not there.
+        MissingFileError: the folder does not exist.
     """
     loose = _by_scene(_pictures(folder, found.problems, deeper=False))
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -135,9 +136,13 @@ def pair_scenes(folder: Path, task: Task | None, found: Finding) -> None:
 
 
 def _pair_scene(scene: str, where: Path, files: list[Path], task: Task | None, found: Finding) -> None:
-    """Adds the pair of one scene; raises UserError with the reason where there is none."""
+    """Add the pair of one scene.
+
+    Raises:
+        UserError: the scene has no pair; says why.
+    """
     truths = [file for file in files if is_truth(file.stem)]
-    if len(truths) == len(files):  # a word that all of them have is the scene's
+    if len(truths) == len(files):  # a word shared by all files belongs to the scene
         truths = []
     rest = [file for file in files if file not in truths]
     found.truths.extend(truths)
@@ -159,7 +164,7 @@ def _pair_scene(scene: str, where: Path, files: list[Path], task: Task | None, f
 
 def _choose(seen: Sequence[Seen], task: Task | None, files: Sequence[Path],
             truths: Sequence[Path]) -> tuple[tuple[Path, Path], str]:
-    """(first, second) of a scene's pictures, and the rule in words."""
+    """The two pictures (first, second) of a scene, and a description of the rule that chose them."""
     there = f"there are {_names(files)}" + (f" beside the ground truth {_names(truths)}" if truths else "")
     paths = [one.path for one in seen]
     for words in _SIDES[task][:1] if task == "IVF" else _SIDES[None][:2] if task is None else ():
@@ -180,7 +185,7 @@ def _choose(seen: Sequence[Seen], task: Task | None, files: Sequence[Path],
 
 
 def _pair_sides(sides: tuple[Path, Path], rest: Sequence[Path], task: Task | None, found: Finding) -> None:
-    """Pairs two folders of sides, with ground truths from a third."""
+    """Pair two folders of sides, with ground truths from a third."""
     truths: dict[str, Path] = {}
     for folder in rest:
         files = list_pictures(folder)
@@ -202,7 +207,7 @@ def _brightest_first(pair: PairPaths) -> PairPaths:
 
 
 def _sides(folders: Sequence[Path], task: Task | None) -> tuple[Path, Path] | None:
-    """The two folders that hold one side each by their names, not scenes that happen to be called A and B."""
+    """The two folders named like sides; None if their names could also be those of scenes."""
     for words in _SIDES[task]:
         hits = [[path for path in folders if plain(path.name) in side] for side in words]
         if len(hits[0]) != 1 or len(hits[1]) != 1:
@@ -218,7 +223,7 @@ def _sides(folders: Sequence[Path], task: Task | None) -> tuple[Path, Path] | No
 
 
 def _pictures(folder: Path, problems: list[str], *, deeper: bool = True) -> list[Path]:
-    """Pictures of a folder in natural order (2 before 10); says which pictures there are not read."""
+    """Pictures of a folder in natural order (2 before 10); unsupported files are added to ``problems``."""
     files = list_pictures(folder)
     others = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not is_picture(path))
     unread = [path for path in others if path.suffix.lower() in _OTHER_KINDS and path.is_file()]
@@ -231,7 +236,7 @@ def _pictures(folder: Path, problems: list[str], *, deeper: bool = True) -> list
 
 
 def _any(folder: Path) -> bool:
-    """Whether a folder that is not hidden holds a picture, however deep."""
+    """Whether the folder is not hidden and contains a picture at any depth."""
     return not folder.name.startswith(".") and any(is_picture(path) and path.is_file() for path in folder.rglob("*"))
 
 
@@ -253,7 +258,7 @@ def _by_stem(files: Sequence[Path], problems: list[str]) -> dict[str, list[Path]
 
 
 def _broken(files: Sequence[Path], problems: list[str]) -> bool:
-    """Whether one of the files is not a whole picture; says which."""
+    """Whether one of the files is not a complete picture; adds those files to ``problems``."""
     before = len(problems)
     for file in files:
         try:

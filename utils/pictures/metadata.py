@@ -1,4 +1,4 @@
-"""What a picture carries beside its pixels: the turn, the EXIF record and the colour profile (ICC)."""
+"""Metadata of picture files: EXIF orientation, EXIF record and colour profile (ICC)."""
 
 import struct
 import warnings
@@ -12,7 +12,7 @@ from PIL import Image
 from utils.pictures.notes import note_once
 from utils.pictures.structure import PNG, is_jpeg, is_png, is_webp, jpeg_segments, png_chunks, webp_chunks
 
-# A broken record turns nothing, and PIL's lines about it do not name the file.
+# A broken record is ignored, and PIL's messages about it do not name the file.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 _ORIENTATION = 0x0112
@@ -24,11 +24,11 @@ _IHDR_END = len(PNG) + 25
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept of a file beside its pixels.
+    """Metadata kept from a file.
 
     Attributes:
         icc: colour profile.
-        exif: EXIF record, beginning with its TIFF header.
+        exif: EXIF record, starting with its TIFF header.
         turn: EXIF orientation of the stored pixels, 1 (upright) to 8.
     """
 
@@ -38,16 +38,16 @@ class Metadata:
 
     @property
     def swaps_sides(self) -> bool:
-        """Whether the turn makes the picture's width its height."""
+        """Whether the orientation swaps width and height."""
         return self.turn > 4
 
     def profile_for(self, channels: int) -> bytes | None:
-        """The profile if it describes pictures of 1 (grey) or 3 (RGB) channels, else None."""
+        """The profile if it is for pictures with this number of channels, 1 (grey) or 3 (RGB); else None."""
         fits = self.icc is not None and self.icc[16:20] == _PROFILE_SPACE.get(channels)
         return self.icc if fits else None
 
     def upright_exif(self) -> bytes | None:
-        """The EXIF record without its orientation, for pixels that have been turned; None if there is none."""
+        """The EXIF record without its orientation, for pixels already rotated upright; None if there is none."""
         if not self.exif:
             return None
         record = Image.Exif()
@@ -74,7 +74,7 @@ def read_metadata(data: bytes) -> Metadata:
 
 
 def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """Pixels (H,W,C) as a viewer shows them under an EXIF orientation of 1 to 8."""
+    """Apply an EXIF orientation of 1 to 8 to pixels (H, W, C), as viewers do."""
     if turn in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if turn in (3, 4, 7, 8):
@@ -85,14 +85,14 @@ def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
 
 
 def result_metadata(sources: Iterable[Metadata], fused: np.ndarray) -> Metadata:
-    """What a fused picture inherits: profile and EXIF record of the last source that has them.
+    """Metadata of a fused picture: profile and EXIF record of the last source that has them.
 
-    The last source is the visible one of a pair. A profile for another kind of picture is left out and named in
-    the log.
+    The last source of an infrared pair is the visible one. A profile that does not fit the number of channels is
+    dropped, with a log line.
 
     Args:
-        sources: metadata of the fused pictures, in their order.
-        fused: the picture, (H,W) or (H,W,C).
+        sources: metadata of the sources, in order.
+        fused: the fused picture, (H, W) or (H, W, C).
     """
     channels = fused.shape[2] if fused.ndim == 3 else 1
     icc = exif = None
@@ -107,7 +107,7 @@ def result_metadata(sources: Iterable[Metadata], fused: np.ndarray) -> Metadata:
 
 
 def into_png(encoded: bytes, metadata: Metadata, channels: int) -> bytes:
-    """An encoded PNG with the profile (if it fits the channels) and the upright EXIF record behind its header."""
+    """Insert the profile (if it fits the channels) and the upright EXIF record after the header of an encoded PNG."""
     icc, exif = metadata.profile_for(channels), metadata.upright_exif()
     chunks = _chunk(b"iCCP", b"icc\0\0" + zlib.compress(icc)) if icc else b""
     chunks += _chunk(b"eXIf", exif) if exif else b""
@@ -142,7 +142,7 @@ def _of_jpeg(data: bytes) -> tuple[bytes | None, bytes | None]:
 
 
 def _inflate_profile(chunk: bytes | None) -> bytes | None:
-    """The profile of an iCCP chunk (name, zero, method, deflated profile); None if it is damaged or over 16 MB."""
+    """The profile in an iCCP chunk (name, zero, method, deflated profile); None if damaged or over 16 MB."""
     if not chunk:
         return None
     _, _, rest = chunk.partition(b"\0")

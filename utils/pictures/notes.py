@@ -1,4 +1,4 @@
-"""Remarks that are true of many pictures and told once."""
+"""Remarks that apply to many pictures and are logged once."""
 
 import logging
 
@@ -8,7 +8,7 @@ _noted: set[str] = set()
 
 
 def note_once(text: str, key: str) -> None:
-    """Logs a remark; later ones of the same key are left out, as long as the process lives."""
+    """Log a remark; later remarks with the same key are dropped until the process ends."""
     if key not in _noted:
         _noted.add(key)
         log.warning(text)

@@ -1,8 +1,8 @@
-"""The pairs of a data set: found by an option file's layout, then read.
+"""Finds the pairs of a data set in the layout of an option file, and reads them.
 
-Files pair by stem and never by position, so that one missing file costs one pair. What cannot be used is listed
-in ``PairList.problems``; only a folder with nothing left is an error. ``layouts.py`` knows the folders, docs/DATA.md
-draws them.
+Files are paired by stem, never by position, so that a missing file affects only its own pair. Unusable files are
+listed in ``PairList.problems``; only a data set without any pair is an error. ``layouts.py`` implements the folder
+layouts, docs/DATA.md shows them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = ["Pair", "PairList", "PairPaths", "Role", "Stack", "Task", "find_pairs
 SMALLEST_SIDE = 16
 """Pictures with fewer rows or columns are not fused."""
 
-# The published rule for a run without `datashell`: the first of these words in its name decides.
+# The published rule for runs without `datashell`: the first of these words found in the name selects the layout.
 _NAME_RULE: tuple[tuple[str, Task], ...] = (
     ("MultiFocusFusion", "MFF"), ("MultiExposureFusion", "MEF"), ("MEF", "MEF"), ("VisibleInfrareFusion", "IVF"))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures of one scene, of one size.
+    """Two pictures of one scene with equal sizes.
 
-    IVF: first is infrared, second visible. MEF: first is *over*, second *under*. MFF: in the order of the names.
+    IVF: infrared, visible. MEF: over-exposed, under-exposed. MFF: ordered by name.
     """
 
     stem: str
@@ -46,11 +46,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Stack:
-    """All pictures of one scene, of one size; two or more.
+    """Two or more pictures of one scene with equal sizes.
 
     Attributes:
-        stem: names the results.
-        pictures: the pair's two first, then the others in the order of their names.
+        stem: name of the scene and of its results.
+        pictures: the two of the pair, then the others ordered by name.
     """
 
     stem: str
@@ -58,25 +58,25 @@ class Stack:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """What each shows: ``infrared`` and ``visible`` for IVF, ``none`` otherwise."""
+        """Role of each picture: ``infrared`` and ``visible`` for IVF, ``none`` otherwise."""
         return tuple(picture.role for picture in self.pictures)
 
     @property
     def paths(self) -> tuple[Path | None, ...]:
-        """Where the pictures came from."""
+        """Paths of the picture files."""
         return tuple(picture.path for picture in self.pictures)
 
 
 @dataclass(frozen=True)
 class PairList:
-    """What a data set holds.
+    """The contents of a data set.
 
     Attributes:
         pairs: usable pairs, sorted by stem.
-        problems: one line for everything that is not used and perhaps should be.
-        notes: one line on the ground truths, which are no inputs.
-        task: the layout; None where none was named.
-        stacks: every picture of a scene is fused, not two of them.
+        problems: one line for each file that is not used and perhaps should be.
+        notes: one line about the ground truths, which are not inputs.
+        task: the layout; None if none was given.
+        stacks: whether all pictures of a scene are fused instead of two.
     """
 
     pairs: list[PairPaths]
@@ -95,17 +95,17 @@ class PairList:
 
 
 def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> PairList:
-    """Lists the pairs of a data set, sorted by stem.
+    """List the pairs of a data set, sorted by stem.
 
-    Every file's structure is checked (truncated, empty, no picture) without decoding it; the exposure layout is
-    decoded, as its brightest and darkest pictures are looked for.
+    Checks the structure of every file (truncated, empty, not a picture) without decoding it. Exposures are decoded
+    to find the brightest and the darkest picture of each scene.
 
     Args:
         options: ``dataset.test`` or ``dataset.val``.
-        run_name: decides the layout where ``datashell`` is not given.
+        run_name: selects the layout if ``datashell`` is not given.
 
     Raises:
-        UserError: no layout is named, a folder is missing, or no pair is left.
+        UserError: no layout is given, a folder is missing, or no pair is left.
     """
     task = options.datashell or task_of_run(run_name)
     root, found = Path(options.dataroot), Finding(stacks=options.whole_stacks)
@@ -124,10 +124,10 @@ def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> Pair
 
 
 def listed(found: Finding, task: Task | None, where: str) -> PairList:
-    """A finished search.
+    """Turn a finished search into a list of pairs.
 
     Raises:
-        UserError: it found no pair; names the first reasons.
+        UserError: no pair was found; names the first reasons.
     """
     if not found.pairs:
         reasons = "; ".join(found.problems[:3]) or "no pictures there"
@@ -136,10 +136,10 @@ def listed(found: Finding, task: Task | None, where: str) -> PairList:
 
 
 def task_of_run(run_name: str) -> Task:
-    """The layout that a run's name stands for (the published rule).
+    """The layout implied by a run's name (the published rule).
 
     Raises:
-        UserError: the name says nothing.
+        UserError: the name implies no layout.
     """
     for word, task in _NAME_RULE:
         if word in run_name:
@@ -149,7 +149,7 @@ def task_of_run(run_name: str) -> Task:
 
 
 def load_pair(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF") -> Pair:
-    """Decodes a pair.
+    """Decode a pair.
 
     Args:
         paths: from :func:`find_pairs`.
@@ -157,17 +157,17 @@ def load_pair(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None
         task: the layout.
 
     Raises:
-        UserError: a file cannot be decoded, the sizes differ, or a side has fewer than 16 pixels; names files and
+        UserError: a file cannot be decoded, the sizes differ, or a side is shorter than 16 pixels; names files and
             sizes.
     """
     return Pair(paths.stem, *_read((paths.first, paths.second), rule, task))
 
 
 def load_stack(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF") -> Stack:
-    """Decodes all pictures of a scene.
+    """Decode all pictures of a scene.
 
     Args:
-        paths, rule, task: as :func:`load_pair` takes them.
+        paths, rule, task: as in :func:`load_pair`.
 
     Raises:
         UserError: as :func:`load_pair`.
@@ -176,7 +176,7 @@ def load_stack(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | Non
 
 
 def read_pictures(files: Sequence[Path], rule: ReadingRule, task: Task | None) -> list[Picture]:
-    """A scene's pictures, whatever their sizes; in IVF the first is infrared and the second visible.
+    """Read the pictures of a scene; their sizes may differ. In IVF the first is infrared and the second visible.
 
     Raises:
         UserError: a file cannot be decoded.
@@ -186,7 +186,7 @@ def read_pictures(files: Sequence[Path], rule: ReadingRule, task: Task | None) -
 
 
 def _read(files: Sequence[Path], rule: ReadingRule, task: Task | None) -> list[Picture]:
-    """Pictures of one size that are large enough."""
+    """Read pictures and check that their sizes are equal and large enough."""
     pictures = read_pictures(files, rule, task)
     first = pictures[0]
     for other in pictures[1:]:
@@ -204,15 +204,15 @@ def _sized(picture: Picture) -> str:
 
 
 def match_stems(first: Path, second: Path, problems: list[str], *, check: bool = True) -> list[PairPaths]:
-    """Pairs the pictures of two folders by file stem.
+    """Pair the pictures of two folders by file stem.
 
     Args:
         first, second: the folders.
-        problems: gets one line for each file that is unpaired, doubled or broken.
-        check: look into every file (see :func:`find_pairs`).
+        problems: receives one line for each file that is unpaired, duplicate or broken.
+        check: check the structure of every file (see :func:`find_pairs`).
 
     Raises:
-        MissingFileError: a folder is not there.
+        MissingFileError: a folder does not exist.
     """
     found = Finding(problems=problems, check=check)
     pair_folders(first, second, found)

@@ -1,4 +1,4 @@
-"""A decoded picture and what is known of it."""
+"""A decoded picture with its path, metadata and role."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +18,10 @@ class Picture:
     """A decoded picture.
 
     Attributes:
-        pixels: (H,W,C), RGB order, C 1 or 3, ``uint8`` or ``uint16``.
-        path: the file it came from; None for an array.
+        pixels: (H, W, C), RGB order, C is 1 or 3, ``uint8`` or ``uint16``.
+        path: source file; None for an array.
         metadata: colour profile and EXIF record of the file.
-        role: what the picture shows, where the data set says so.
+        role: what the picture shows, if the data set defines it.
 
     Raises:
         ValueError: pixels of another shape or type.
@@ -39,10 +39,10 @@ class Picture:
 
     @classmethod
     def of(cls, array: np.ndarray, **about: Any) -> "Picture":
-        """A picture of an array as a user gives it: three equal channels are grey, as they are on reading.
+        """Make a picture from an array; three equal channels are reduced to grey, as when reading a file.
 
         Args:
-            array: (H,W), (H,W,1) or (H,W,3) RGB, ``uint8`` or ``uint16``, of either byte order.
+            array: (H, W), (H, W, 1) or (H, W, 3) RGB, ``uint8`` or ``uint16``, of either byte order.
             **about: the other attributes.
 
         Raises:
@@ -63,21 +63,21 @@ class Picture:
 
     @property
     def is_grey(self) -> bool:
-        """One channel."""
+        """Whether the picture has one channel."""
         return self.pixels.shape[2] == 1
 
     @property
     def colour_space(self) -> Literal["grey", "rgb"]:
-        """What the channels are."""
+        """Meaning of the channels."""
         return "grey" if self.is_grey else "rgb"
 
 
 def pixels_of(source: Picture | np.ndarray) -> np.ndarray:
-    """The pixels of a picture; an array as it is."""
+    """The pixels of a picture; an array is returned unchanged."""
     return source.pixels if isinstance(source, Picture) else source
 
 
 def to_unit(picture: Picture) -> np.ndarray:
-    """(C,H,W) ``float32`` in [0,1]."""
+    """Convert to (C, H, W) ``float32`` in [0, 1]."""
     scale = np.float32(HIGHEST[picture.pixels.dtype])
     return np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).astype(np.float32) / scale

@@ -1,7 +1,7 @@
-"""Reading pictures: the one way from a file to a :class:`Picture`, for fusing, training, metrics and reports.
+"""Reads files as :class:`Picture`, for fusing, training, metrics and reports alike.
 
-A picture is (H,W,C) RGB ``uint8`` or ``uint16`` with one or three channels; OpenCV's BGR order, alpha channels,
-EXIF turns and other depths end here, and three equal channels are one.
+A picture is (H, W, C) RGB ``uint8`` or ``uint16`` with one or three channels. BGR order, alpha channels, EXIF
+orientation and other depths are converted here, and three equal channels are reduced to one.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 _GREY_ALPHA_PNG = 4  # colour type in a PNG's header
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-_HARDLY_USED = 0.1  # of the values of 16 bits: 12-bit sensors use a sixteenth
+_HARDLY_USED = 0.1  # share of the 16-bit range; 12-bit sensors use a sixteenth
 
 
 @dataclass(frozen=True)
 class ReadingRule:
-    """How the pictures of a data set become values of the whole range; part of every record of a run.
+    """How pixel values of a data set are mapped to the full range; recorded with every run.
 
     Attributes:
         value_range: see :func:`utils.pictures.depth.stretch_together`.
-        infrared_range: that of the infrared picture alone; None for the same.
-        joint: one map for all pictures of a scene; None for one with exposures and focus series, whose
-            differences in brightness count, and one each for infrared and visible.
-        max_pixels: larger pictures are refused.
+        infrared_range: range of the infrared picture; None for ``value_range``.
+        joint: use one map for all pictures of a scene. None: one map for exposures and focus series, whose
+            differences in brightness matter, and separate maps for infrared and visible.
+        max_pixels: larger pictures are rejected.
     """
 
     value_range: ValueRange = "full"
@@ -51,7 +51,7 @@ class ReadingRule:
 
     @classmethod
     def of(cls, options: PairDataOptions | TrainDataOptions) -> ReadingRule:
-        """The rule that a section of the option file gives."""
+        """The rule defined by a section of the option file."""
         return cls(options.range, options.ir_range, options.range_joint, round(options.max_megapixels * 1e6))
 
 
@@ -60,13 +60,13 @@ AS_STORED = ReadingRule()
 
 @dataclass(frozen=True)
 class Stored:
-    """A decoded file before its values have a range.
+    """A decoded file before its values are mapped to a range.
 
     Attributes:
         path: the file.
-        values: (H,W,1 or 3) RGB of any real type, upright; ``uint8`` and ``uint16`` span their whole range.
-        metadata: colour profile, EXIF record and the turn that was applied.
-        notes: what was left out, by kind.
+        values: (H, W, 1 or 3) RGB of any real type, upright; ``uint8`` and ``uint16`` span their full range.
+        metadata: colour profile, EXIF record and the orientation that was applied.
+        notes: remarks on omitted content, by kind.
     """
 
     path: Path
@@ -76,27 +76,27 @@ class Stored:
 
     @property
     def brightness(self) -> float:
-        """Mean of all values; in [0,1] for ``uint8`` and ``uint16``."""
+        """Mean of all values; in [0, 1] for ``uint8`` and ``uint16``."""
         return float(self.values.mean()) / HIGHEST.get(self.values.dtype, 1)
 
 
 def read_picture(path: str | Path, *, value_range: ValueRange = "full", max_pixels: int = MAX_PIXELS,
                  role: Role = "none") -> Picture:
-    """Reads a PNG, TIFF, JPEG, BMP, WebP, PGM or PPM.
+    """Read a PNG, TIFF, JPEG, BMP, WebP, PGM or PPM.
 
-    The EXIF turn is applied, as viewers do. An alpha channel is dropped, with one note in the log. Three equal
-    channels become one.
+    The EXIF orientation is applied. An alpha channel is dropped and noted once in the log. Three equal channels are
+    reduced to one.
 
     Args:
-        path: the file; any characters.
-        value_range: ``full`` leaves the values alone; ``minmax`` and ``percentile`` see
-            :func:`utils.pictures.depth.stretch_together`, and are needed for floats and signed integers.
-        max_pixels: a larger picture is refused before it is decoded.
+        path: the file; its name may contain any characters.
+        value_range: ``full`` keeps the values. ``minmax`` and ``percentile``: see
+            :func:`utils.pictures.depth.stretch_together`; required for floats and signed integers.
+        max_pixels: larger pictures are rejected before decoding.
         role: what the picture shows.
 
     Raises:
         MissingFileError: no such file.
-        UserError: empty, truncated, no picture, too large, or of a type that ``value_range`` cannot map; names
+        UserError: empty, truncated, not a picture, too large, or of a type that ``value_range`` cannot map; names
             the file.
     """
     stored = read_stored(Path(path), max_pixels)
@@ -104,7 +104,7 @@ def read_picture(path: str | Path, *, value_range: ValueRange = "full", max_pixe
 
 
 def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) -> list[Picture]:
-    """Reads the pictures of one scene.
+    """Read the pictures of one scene.
 
     Args:
         paths: the files.
@@ -129,23 +129,23 @@ def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) 
 
 
 def read_grey_or_rgb(path: str | Path, *, value_range: ValueRange = "full") -> np.ndarray:
-    """A picture as the metrics and reports want it, (H, W) or (H, W, 3) ``uint8``; else as :func:`read_picture`.
+    """Read a picture for metrics and reports as (H, W) or (H, W, 3) ``uint8``; otherwise like :func:`read_picture`.
 
-    16 bits become 8 by ``round(v / 257)``, since every metric is defined on 0..255.
+    16 bits are reduced to 8 by ``round(v / 257)``, because every metric is defined on 0..255.
     """
     pixels = to_8_bit(read_picture(path, value_range=value_range).pixels)
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
 def read_rgb8(data: bytes, path: Path, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """An encoded picture as (H,W,3) ``uint8`` RGB, upright; for training, where depth and grey do not count.
+    """Decode a picture as (H, W, 3) ``uint8`` RGB, upright; for training, where depth and grey do not matter.
 
     Args:
         data: the file's content.
-        path: where ``data`` came from, for the message.
-        at_least: the short side that is needed. A large JPEG is decoded at 1/2, 1/4 or 1/8, which saves most of
-            the work, as long as that leaves as much.
-        max_pixels: a larger picture is refused before it is decoded.
+        path: source of ``data``, for messages.
+        at_least: required length of the short side in pixels. A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+            if the short side stays at least this long, which saves most of the work.
+        max_pixels: larger pictures are rejected before decoding.
 
     Raises:
         UserError: as :func:`read_picture`.
@@ -162,10 +162,10 @@ def read_rgb8(data: bytes, path: Path, *, at_least: int | None = None, max_pixel
 
 
 def read_stored(path: Path, max_pixels: int = MAX_PIXELS) -> Stored:
-    """A file decoded, whatever the type of its values; what was left out of it is told once.
+    """Decode a file with values of any type; omitted content is noted once in the log.
 
     Raises:
-        MissingFileError, UserError: as :func:`read_picture`, but for the range.
+        MissingFileError, UserError: as :func:`read_picture`, except for the range.
     """
     stored = _parse(read_bytes(path), path, max_pixels)
     for key, text in stored.notes.items():
@@ -174,7 +174,7 @@ def read_stored(path: Path, max_pixels: int = MAX_PIXELS) -> Stored:
 
 
 def _parse(data: bytes, path: Path, max_pixels: int) -> Stored:
-    """A file's content decoded.
+    """Decode a file's content.
 
     Raises:
         UserError: as :func:`read_picture`.
@@ -198,7 +198,7 @@ def _parse(data: bytes, path: Path, max_pixels: int) -> Stored:
 
 
 def _pictures(stored: Sequence[Stored], value_range: ValueRange, roles: Sequence[Role]) -> list[Picture]:
-    """Pictures with their values mapped by one map."""
+    """Make pictures, with one map for all their values."""
     for one in stored:
         if one.values.dtype.kind == "f" and not np.isfinite(one.values).all():
             unknown = one.values.size - np.count_nonzero(np.isfinite(one.values))
@@ -213,7 +213,7 @@ def _pictures(stored: Sequence[Stored], value_range: ValueRange, roles: Sequence
 
 
 def _hint(stored: Sequence[Stored], roles: Sequence[Role]) -> None:
-    """Names the remedy where 16-bit pictures use a few percent of their range."""
+    """Suggest ``range`` options if 16-bit pictures use only a small part of their range."""
     if any(one.values.dtype != np.uint16 for one in stored):
         return
     low, high = (int(end([end(one.values) for one in stored])) for end in (np.min, np.max))

@@ -1,10 +1,10 @@
-"""The folder that a fusing run leaves behind: pictures under the published names, a table, a contact sheet.
+"""The result folder of a fusing run: pictures with the published names, a table and a contact sheet.
 
     results/<name>/test_images/<stem>_recover.png ...    results/<name>/summary.csv    results/<name>/contact_sheet.png
 
-Pictures are encoded and written by a few threads while the next pair is fused. A pair that cannot be written is named
-and passed over; a folder that takes nothing more, such as on a full disk, stops the run with one line. Every file has
-its final name only when it is whole.
+Pictures are encoded and written by a few threads while the next pair is fused. A pair that cannot be written is
+reported and skipped. If no further file can be written, as on a full disk, the run stops with a one-line error. All
+writes are atomic.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 _HEADINGS = ("stem", "width", "height", "bit depth", "channels", "seconds", "pictures")
 _THREADS = 2
-# Pairs that may wait to be written: more would only fill the memory when the disk is slower than the model.
+# Pairs that may wait to be written. A longer queue would only fill the memory if the disk is slower than the model.
 _WAITING = 4
 
 
 class FusionLike(Protocol):
-    """What a fused pair must offer: pictures (H, W) or (H, W, 1 or 3), uint8 or uint16, None where missing."""
+    """The required attributes of a fusion: pictures (H, W) or (H, W, 1 or 3), uint8 or uint16; None if missing."""
 
     @property
     def fused(self) -> np.ndarray: ...
@@ -75,28 +75,27 @@ class ResultFolder:
             for pair in pairs:
                 results.add(pair.stem, fuse(...), first, second)
 
-    Leaving the block waits for the last picture, then writes `summary.csv` and `contact_sheet.png`. When the block
-    is left by an error, the table is still written for the pairs that are there. Until then no other process may
-    write the folder.
+    At the end of the block, waits for the last picture and writes `summary.csv` and `contact_sheet.png`. After an
+    error, the table is still written for the finished pairs. The folder is locked until then.
 
     Args:
-        root: where result folders lie; made if missing.
-        name: the run's name. An existing folder of that name is moved aside, never overwritten.
+        root: parent of the result folders; created if missing.
+        name: name of the run. An existing folder with this name is archived, never overwritten.
         components: write the common and unique parts.
         inputs: write the sources.
-        contact_sheet: make the contact sheet.
+        contact_sheet: write the contact sheet.
         titles: headings of the first two sources on the contact sheet ("infrared", "visible").
-        world: this process among those that share the pairs; the main one makes the folder and writes what is
-            about all pairs.
-        sources: files that the run reads; a folder that holds one of them is refused.
+        world: place of this process among those that share the pairs; the main process creates the folder and
+            writes the table and the contact sheet.
+        sources: files that the run reads; a folder that contains one of them is rejected.
 
     Attributes:
         folder: the result folder.
-        archived: where an earlier folder of that name is now.
-        failed: stem -> what is wrong, of the pairs that could not be written.
+        archived: new location of an earlier folder with this name.
+        failed: stem -> reason, for the pairs that could not be written.
 
     Raises:
-        UserError: the folder cannot be made, holds a source, or another process writes it.
+        UserError: the folder cannot be created, contains a source, or is locked by another process.
     """
 
     def __init__(self, root: str | Path, name: str, *, components: bool = True, inputs: bool = True,
@@ -149,17 +148,17 @@ class ResultFolder:
             self._lock.release()
 
     def add(self, stem: str, fusion: FusionLike, *sources: Picture | np.ndarray) -> None:
-        """Hand over a fused scene; returns before it is written, unless several are waiting already.
+        """Queue a fused scene for writing; blocks only if the queue is full.
 
         Args:
-            stem: names the files; once a run.
-            fusion: the fused picture and what else there is.
-            *sources: two or more; arrays as (H, W) or (H, W, 1 or 3), uint8 or uint16. The fused picture inherits
-                the metadata of those that are pictures.
+            stem: base name of the files; unique within a run.
+            fusion: the fused picture and, optionally, its components.
+            *sources: two or more; arrays are (H, W) or (H, W, 1 or 3), uint8 or uint16. The fused picture inherits
+                the metadata of sources given as `Picture`.
 
         Raises:
-            UserError: the folder takes nothing more.
-            ValueError: the stem was used before, or holds a path separator.
+            UserError: no further file can be written.
+            ValueError: the stem was used before, or contains a path separator.
         """
         if self._closed:
             raise RuntimeError("ResultFolder.add after close: open a new folder")
@@ -181,7 +180,7 @@ class ResultFolder:
         """Wait for the pictures, then write the table and the contact sheet.
 
         Raises:
-            UserError: the folder took nothing more; what was written is whole.
+            UserError: a file could not be written; the files that were written are complete.
         """
         if self._closed:
             return
@@ -207,7 +206,7 @@ class ResultFolder:
             raise failure
 
     def _abandon(self, error: BaseException) -> None:
-        """Close after an error, without the other processes: keep what is there and do not hide the error."""
+        """Close after an error, without waiting for other processes: keep the finished pairs and the original error."""
         self._abandoned = True
         try:
             self.close()
@@ -217,7 +216,7 @@ class ResultFolder:
 
     def _save(self, stem: str, parts: dict[str, np.ndarray], inherited: Metadata, seconds: float,
               shown: bool) -> Row | None:
-        """Write one pair's pictures, all or none; runs in a thread of the pool."""
+        """Write all pictures of a pair or none; runs in a thread of the pool."""
         written: list[Path] = []
         try:
             if self._failure is not None:
@@ -244,7 +243,7 @@ class ResultFolder:
         return Row(stem, width, height, 8 * fused.dtype.itemsize, channels, seconds, sum(map(is_input, parts)))
 
     def _note_failure(self, stem: str, error: Exception) -> None:
-        """Pass over a pair that cannot be written, or end the run where no other can be either."""
+        """Skip a pair that cannot be written, or end the run if no other pair can be written either."""
         try:
             if isinstance(error, UserError):
                 raise error
@@ -263,7 +262,7 @@ class ResultFolder:
         return self._components or part == FUSED
 
     def _gather(self) -> None:
-        """Bring the rows and thumbnails of all processes, which took the pairs in turn, to the main one."""
+        """Collect rows and thumbnails of all processes in the main one; pairs were distributed in turn."""
         parts = gather_to_main((self._rows, self._thumbnails))
         turns = zip_longest(*(rows for rows, _ in parts))
         self._rows = [row for turn in turns for row in turn if row is not None]
@@ -293,7 +292,7 @@ class ResultFolder:
 
 
 def _cannot_write(folder: Path, error: BaseException) -> UserError:
-    """A failure to write as one line for the user."""
+    """Turn a write error into a one-line message for the user."""
     if isinstance(error, UserError):
         return error
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

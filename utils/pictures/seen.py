@@ -1,4 +1,4 @@
-"""What a scene's pictures are like: their sizes and how bright they are, to choose two that belong together."""
+"""Sizes and brightness of a scene's pictures, used to choose two that belong together."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from utils.pictures.reading import read_stored
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture of a scene, decoded once and let go.
+    """Properties of one picture of a scene; its pixels are not kept.
 
     Attributes:
         path: the file.
-        size: (width, height) as viewers show it; None when the file was not looked at.
+        size: (width, height) as shown by viewers; None if the file was not decoded.
         brightness: mean of all values; in [0, 1] for 8 and 16 bits.
-        turned: an EXIF tag swaps its sides.
+        turned: whether an EXIF orientation swaps its sides.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Seen:
 
     @property
     def size_text(self) -> str:
-        """``640 x 480``, with the EXIF turn where there is one."""
+        """``640 x 480``, with a remark if an EXIF orientation was applied."""
         if self.size is None:
             return "of unknown size"
         return size_text(self.size, turned=self.turned)
@@ -39,7 +39,7 @@ class Seen:
 
 
 def look_at(path: Path) -> Seen:
-    """Decodes a picture for its size and its brightness.
+    """Decode a picture to measure its size and brightness.
 
     Raises:
         UserError: it cannot be decoded; names the file.
@@ -50,13 +50,13 @@ def look_at(path: Path) -> Seen:
 
 
 def of_one_size(pictures: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
-    """Those of the size that most have, and the rest, both in the order given.
+    """Split pictures into those of the most frequent size and the rest, both in the given order.
 
-    Where two sizes are as frequent, those whose names end in A and B are the pair that was made for a benchmark
-    (MEFB keeps its originals beside them); else the larger size counts.
+    If several sizes are equally frequent, files whose names end in A and B are preferred, as MEFB keeps its originals
+    next to the benchmark pair; otherwise the largest size wins.
 
     Raises:
-        UserError: no two pictures have one size.
+        UserError: no two pictures have the same size.
     """
     groups: dict[tuple[int, int] | None, list[Seen]] = {}
     for one in pictures:
@@ -74,10 +74,10 @@ def of_one_size(pictures: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
 
 
 def is_turned(picture: Picture) -> bool:
-    """Whether an EXIF tag has swapped the sides of a picture that was read from a file."""
+    """Whether an EXIF orientation swapped the sides of a picture when it was read."""
     return picture.metadata.swaps_sides and picture.size[0] != picture.size[1]
 
 
 def size_text(size: tuple[int, int], *, turned: bool = False) -> str:
-    """A size in words."""
+    """A size as text."""
     return "{} x {}".format(*size) + (" after its EXIF turn" if turned else "")

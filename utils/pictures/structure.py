@@ -1,8 +1,8 @@
-"""What an encoded picture says about itself, without decoding it: is it whole, how large is it, what else it carries.
+"""Checks the structure of encoded pictures without decoding them: completeness, size and segments.
 
-Some OpenCV versions answer a truncated JPEG or PNG with a picture whose lower part is grey. So every file is
-walked through by its format's own structure (end marker, chunk check sums, declared size) before it is decoded.
-TIFF is looked into by ``utils/pictures/tiff.py``.
+Some OpenCV versions decode a truncated JPEG or PNG without an error and fill the missing part with grey. Therefore
+the structure of each file (end marker, chunk checksums, declared size) is checked before decoding. For TIFF see
+``utils/pictures/tiff.py``.
 """
 
 import re
@@ -21,27 +21,27 @@ _PNM = re.compile(rb"P([2356])" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d+)" + rb"\s")
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Whether a file's content begins as a JPEG does."""
+    """Whether the data start with a JPEG signature."""
     return data.startswith(b"\xff\xd8")
 
 
 def is_png(data: bytes) -> bool:
-    """Whether a file's content begins as a PNG does."""
+    """Whether the data start with a PNG signature."""
     return data.startswith(PNG)
 
 
 def is_webp(data: bytes) -> bool:
-    """Whether a file's content begins as a WebP does."""
+    """Whether the data start with a WebP signature."""
     return data.startswith(b"RIFF") and data[8:12] == b"WEBP"
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file's content begins as a TIFF or BigTIFF does."""
+    """Whether the data start with a TIFF or BigTIFF signature."""
     return data[:4] in _TIFF
 
 
 def pnm_header(data: bytes) -> tuple[int, int, int, int, int] | None:
-    """(kind 2, 3, 5 or 6, width, height, greatest value, length of the header) of a PGM or PPM; None otherwise."""
+    """(kind 2, 3, 5 or 6, width, height, maximum value, header length) of a PGM or PPM; None for other files."""
     match = _PNM.match(data)
     if not match:
         return None
@@ -50,7 +50,7 @@ def pnm_header(data: bytes) -> tuple[int, int, int, int, int] | None:
 
 
 def fault(data: bytes) -> str | None:
-    """Why an encoded picture cannot be whole, or None when its structure is sound.
+    """The reason why an encoded picture is incomplete or damaged, or None if its structure is valid.
 
     Args:
         data: the file's content, not empty.
@@ -71,7 +71,7 @@ def fault(data: bytes) -> str | None:
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) as the header states them, before any EXIF turn; None for TIFF and for broken headers."""
+    """(width, height) from the header, before any EXIF orientation; None for TIFF and broken headers."""
     if is_png(data) and len(data) >= 24:
         return struct.unpack(">II", data[16:24])
     if is_jpeg(data):
@@ -90,11 +90,11 @@ def stored_size(data: bytes) -> tuple[int, int] | None:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment's content up to the first scan; stops where data end."""
+    """(marker, start, end) of each segment's content up to the first scan; stops at the end of the data."""
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
-            position += 1  # decoders skip stray bytes between segments as well
+            position += 1  # decoders also skip stray bytes between segments
             continue
         marker = data[position + 1]
         if marker == 0xFF or marker in _WITHOUT_LENGTH:
@@ -110,7 +110,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of each chunk's content; stops where data end."""
+    """(kind, start, end) of each chunk's content; stops at the end of the data."""
     position = len(PNG)
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position:position + 8])
@@ -121,7 +121,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of each chunk's content; stops where data end."""
+    """(kind, start, end) of each chunk's content; stops at the end of the data."""
     position = 12
     while position + 8 <= len(data):
         kind, length = struct.unpack("<4sI", data[position:position + 8])
@@ -148,7 +148,7 @@ def _png_fault(data: bytes) -> str | None:
 
 
 def _bmp_size(data: bytes) -> int:
-    """Bytes that an uncompressed BMP needs by its header; 0 when the header does not tell."""
+    """Size in bytes of an uncompressed BMP according to its header; 0 if it cannot be derived."""
     if len(data) < 34:
         return 1 << 62
     offset, header = struct.unpack("<II", data[10:18])
@@ -168,7 +168,7 @@ def _pnm_fault(data: bytes) -> str | None:
     if not (width and height and 0 < highest < 65536):
         return f"damaged (a PGM or PPM of {width} x {height} pixels and values up to {highest})"
     values = width * height * (3 if kind in (3, 6) else 1)
-    # A value of the text forms takes a digit and what parts it from the next.
+    # In the text formats each value takes at least a digit and a separator.
     needed = start + (values * (2 if highest > 255 else 1) if kind > 3 else 2 * values - 1)
     return _declared_size_fault(data, "PGM or PPM", needed)
 

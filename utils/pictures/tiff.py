@@ -1,4 +1,4 @@
-"""TIFF by tifffile: every layout that has one meaning is read, every other one is refused with its reason."""
+"""Reads TIFF with tifffile. Layouts with a unique meaning are read, all others are rejected with a reason."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
 from utils.pictures.depth import widen
 
-# Every failure is reported with the file's name, which tifffile's own lines do not have.
+# Failures are reported with the file's name, which tifffile's own messages lack.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _PHOTOMETRIC, _ORIENTATION, _ICC, _FIRST_PRIVATE = 262, 274, 34675, 32768
@@ -25,7 +25,7 @@ _COLOURS, _MOST_BANDS = 3, 4
 
 
 class TiffRefusal(Exception):
-    """Why a TIFF cannot be read; the message lacks the file's name."""
+    """A TIFF cannot be read; the message does not include the file's name."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class TiffContent:
     """One page of a TIFF.
 
     Attributes:
-        values: (H,W,C), C 1 or 3; ``uint8`` and ``uint16`` span their whole range, other types are as stored.
+        values: (H, W, C), C is 1 or 3; ``uint8`` and ``uint16`` span their full range, other types are as stored.
         icc: colour profile.
         turn: EXIF orientation, 1 to 8.
-        notes: what was left out, by kind.
+        notes: remarks on omitted content, by kind.
     """
 
     values: np.ndarray
@@ -46,14 +46,14 @@ class TiffContent:
 
 
 def read_tiff(data: bytes, max_pixels: int) -> TiffContent:
-    """The first page, or the largest one where the first is marked as a reduced picture.
+    """Read the first page, or the largest one if the first is marked as a reduced picture.
 
     Args:
         data: the file's content.
-        max_pixels: a larger page is refused before it is decoded.
+        max_pixels: larger pages are rejected before decoding.
 
     Raises:
-        TiffRefusal: truncated or damaged, too large, or of a layout that has no meaning here.
+        TiffRefusal: truncated, damaged, too large, or of an ambiguous or unsupported layout.
     """
     with _opened(data) as file:
         page, notes = _checked_page(file, data, max_pixels)
@@ -63,7 +63,7 @@ def read_tiff(data: bytes, max_pixels: int) -> TiffContent:
 
 
 def tiff_fault(data: bytes) -> str | None:
-    """Why the page that would be read cannot be, as far as can be told without decoding it; None if it seems whole."""
+    """The reason why the page cannot be read, as far as known without decoding it; None if no fault is found."""
     try:
         with _opened(data) as file:
             _checked_page(file, data, sys.maxsize)
@@ -79,7 +79,7 @@ def _opened(data: bytes) -> Iterator[tifffile.TiffFile]:
             yield file
     except TiffRefusal:
         raise
-    except Exception as error:  # tifffile and its codecs raise whatever a damaged file leads them to
+    except Exception as error:  # tifffile and its codecs raise many types of errors on damaged files
         raise TiffRefusal(f"truncated or damaged ({type(error).__name__}: {error})") from error
 
 
@@ -98,7 +98,7 @@ def _choose(file: tifffile.TiffFile) -> tuple[Any, dict[str, str]]:
         for index, other in enumerate(one.aspage() for one in file.pages):
             if other.imagewidth * other.imagelength > page.imagewidth * page.imagelength:
                 chosen, page = index, other
-    # ImageJ writes a stack behind one page.
+    # ImageJ stores a whole stack after a single page.
     count = max(len(file.pages), int((file.imagej_metadata or {}).get("images", 1)))
     if count == 1:
         return page, {}
@@ -106,7 +106,7 @@ def _choose(file: tifffile.TiffFile) -> tuple[Any, dict[str, str]]:
 
 
 def _check_entries(file: tifffile.TiffFile, page: Any, data: bytes) -> None:
-    """Refuses a page of whose public entries one cannot be read: tifffile would take a default for it."""
+    """Reject a page with an unreadable public tag, for which tifffile would silently use a default."""
     form = file.tiff
     start = page.offset + form.tagnosize
     count = struct.unpack(form.tagnoformat, data[page.offset:start])[0]
@@ -132,7 +132,7 @@ def _check_page(page: Any, available: int, max_pixels: int) -> None:
 
 
 def _values(page: Any, notes: dict[str, str]) -> np.ndarray:
-    """Decoded values (H,W,C), upright in sign and range, without alpha."""
+    """Decoded values (H, W, C) without alpha; negatives are inverted and ranges are full."""
     try:
         values = page.asarray(maxworkers=1)
     except (ValueError, NotImplementedError, ImportError) as error:
@@ -144,7 +144,7 @@ def _values(page: Any, notes: dict[str, str]) -> np.ndarray:
         raise TiffRefusal(f"values of type {values.dtype}; convert it to 8 or 16 bit")
     if "S" not in page.axes:
         values = values.reshape(page.imagelength, page.imagewidth, 1)
-    elif page.axes.index("S") < page.axes.index("Y"):  # planes that are stored one after the other
+    elif page.axes.index("S") < page.axes.index("Y"):  # planar storage
         values = np.moveaxis(values, 0, -1)
     return _by_photometric(page, values, notes)
 
@@ -152,7 +152,7 @@ def _values(page: Any, notes: dict[str, str]) -> np.ndarray:
 def _by_photometric(page: Any, values: np.ndarray, notes: dict[str, str]) -> np.ndarray:
     bands = values.shape[2]
     kind = page.photometric
-    if _PHOTOMETRIC not in page.tags:  # tifffile's default would turn it over
+    if _PHOTOMETRIC not in page.tags:  # tifffile's default would invert it
         kind = PHOTOMETRIC.RGB if bands >= _COLOURS else PHOTOMETRIC.MINISBLACK
     if kind == PHOTOMETRIC.PALETTE and bands == 1:
         return _from_palette(page, values[..., 0])
@@ -161,14 +161,14 @@ def _by_photometric(page: Any, values: np.ndarray, notes: dict[str, str]) -> np.
     if kind in _GREY:
         values = _whole_range(page, _bands(page, values, 1, notes))
         return _turned_over(values) if kind == PHOTOMETRIC.MINISWHITE else values
-    # JPEG's YCbCr is RGB when it has been decoded.
+    # The decoder has already converted JPEG's YCbCr to RGB.
     if kind == PHOTOMETRIC.RGB or (kind == PHOTOMETRIC.YCBCR and "JPEG" in _name(page.compression)):
         return _whole_range(page, _bands(page, values, _COLOURS, notes))
     raise TiffRefusal(f"colours stored as {_name(kind)} with {bands} bands; convert it to grey or RGB")
 
 
 def _bands(page: Any, values: np.ndarray, wanted: int, notes: dict[str, str]) -> np.ndarray:
-    """The wanted bands, when the others are alpha; three grey bands without a meaning are red, green and blue."""
+    """The wanted bands, if all others are alpha; three grey bands without a declared meaning are taken as RGB."""
     bands = values.shape[2]
     if bands == wanted:
         return values
@@ -189,12 +189,12 @@ def _too_many(bands: int) -> str:
 
 
 def _turned_over(values: np.ndarray) -> np.ndarray:
-    """A negative's values as a positive's."""
+    """Invert the values of a negative."""
     return -values if values.dtype.kind == "f" else ~values  # ~v is 255 - v, 65535 - v, or -1 - v
 
 
 def _whole_range(page: Any, values: np.ndarray) -> np.ndarray:
-    """Values of 1 to 16 bits without sign on the range of 8 or 16 bits; others as they are."""
+    """Scale unsigned values of 1 to 16 bits to the full range of 8 or 16 bits; return others unchanged."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * 255
     if values.dtype not in (np.uint8, np.uint16):
@@ -205,13 +205,13 @@ def _whole_range(page: Any, values: np.ndarray) -> np.ndarray:
 
 def _from_palette(page: Any, indices: np.ndarray) -> np.ndarray:
     table = np.asarray(page.colormap).T
-    # By the standard a palette has 16 bits; some writers store 8.
+    # The standard defines palettes with 16 bits; some writers store 8.
     table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
     return table[indices]
 
 
 def _from_cmyk(values: np.ndarray) -> np.ndarray:
-    """Cyan, magenta, yellow and black as RGB of the same depth, without a profile, as other readers do."""
+    """Convert CMYK to RGB of the same depth without a colour profile, as other readers do."""
     top = float(np.iinfo(values.dtype).max)
     light = top - values.astype(np.float64)
     return np.floor(light[..., :3] * light[..., 3:] / top + 0.5).astype(values.dtype)

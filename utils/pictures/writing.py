@@ -1,4 +1,4 @@
-"""Writing pictures: whole files or none, with what they inherit from their sources."""
+"""Writes pictures atomically, with metadata inherited from their sources."""
 
 from pathlib import Path
 
@@ -16,18 +16,18 @@ WRITABLE = _ONLY_8_BIT | {".png", ".tif", ".tiff"}
 
 
 def write_picture(path: str | Path, pixels: np.ndarray, metadata: Metadata | None = None) -> Path:
-    """Writes a picture beside its name and renames it; never a part of one.
+    """Write a picture atomically.
 
     Args:
-        path: the suffix chooses PNG, TIFF, JPEG (quality 95) or BMP; without a suffix it becomes a PNG.
-        pixels: (H,W), (H,W,1) or (H,W,3) RGB, ``uint8`` or ``uint16`` (PNG and TIFF only).
-        metadata: colour profile and EXIF record; PNG only, other formats leave them out.
+        path: the suffix selects PNG, TIFF, JPEG (quality 95) or BMP; PNG if there is no suffix.
+        pixels: (H, W), (H, W, 1) or (H, W, 3) RGB, ``uint8`` or ``uint16`` (PNG and TIFF only).
+        metadata: colour profile and EXIF record; written to PNG only.
 
     Returns:
-        The path that was written.
+        The path of the written file.
 
     Raises:
-        UserError: a format that cannot hold the picture, or a full disk.
+        UserError: the format cannot store the picture, or the disk is full.
         ValueError: pixels of another shape or type.
     """
     path = Path(path)
