@@ -108,9 +108,19 @@ def bracket(image: np.ndarray, light: np.ndarray, stops: float) -> tuple[np.ndar
         light: (H, W), stops by which each place is brighter than in the photograph: makes the wide range.
         stops: each picture is exposed this many stops below and above.
     """
+    under, over = exposures(image, light, (-stops, stops))
+    return under, over
+
+
+def exposures(image: np.ndarray, light: np.ndarray, stops: Sequence[float]) -> list[np.ndarray]:
+    """Any number of exposures of such a scene.
+
+    Args:
+        image, light: as for :func:`bracket`.
+        stops: of each picture, relative to the photograph's exposure.
+    """
     scene = image**_GAMMA * np.exp2(light)[..., None]
-    under, over = (_shoulder(scene * np.float32(2.0**step)) ** (1 / _GAMMA) for step in (-stops, stops))
-    return under.astype(np.float32), over.astype(np.float32)
+    return [(_shoulder(scene * np.float32(2.0**step)) ** (1 / _GAMMA)).astype(np.float32) for step in stops]
 
 
 def _shoulder(linear: np.ndarray) -> np.ndarray:
