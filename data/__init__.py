@@ -1,1 +1,1 @@
-"""The pictures: reading, writing, pairing, loading and synthesis. Knows no model."""
+"""Training data: loading, synthesis and checks. Independent of models."""

@@ -1,4 +1,4 @@
-"""A source that was read once and stays decoded: in memory, or on the training device."""
+"""Caches of decoded pictures, in memory or on the training device."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class MemoryCache:
     """All items of a source, decoded by threads at the start.
 
     Args:
-        source: what to read.
-        threads: how many pictures are decoded at once.
-        show: draw a progress bar.
+        source: the items.
+        threads: number of decoding threads.
+        show: show a progress bar.
     """
 
     def __init__(self, source: Source, *, threads: int = 0, show: bool = True) -> None:
@@ -49,23 +49,27 @@ class MemoryCache:
         return len(self.items)
 
     def read(self, index: int) -> Any:
-        """The decoded item; UserError, with the reason, when it was unreadable."""
+        """The decoded item.
+
+        Raises:
+            UserError: it was unreadable; says why.
+        """
         item = self.items[index]
         if isinstance(item, UserError):
             raise item
         return item
 
     def collate(self, items: list[Any]) -> Any:
-        """As the source's own."""
+        """Collate as the source does."""
         return self.source.collate(items)
 
 
 class DeviceCache(abc.ABC):
-    """Readable items of a memory cache that move to the training device; batches are gathered there.
+    """The readable items of a memory cache, moved to the training device, where batches are gathered.
 
     Args:
-        cache: the decoded items; emptied, to free the memory.
-        device: where they are kept.
+        cache: the decoded items; emptied to free its memory.
+        device: where to keep them.
     """
 
     def __init__(self, cache: MemoryCache, device: torch.device) -> None:
@@ -80,25 +84,29 @@ class DeviceCache(abc.ABC):
         return len(self._rows) + len(self._errors)
 
     def read(self, index: int) -> int:
-        """The item's row on the device; UserError, with the reason, when it was unreadable."""
+        """Row of the item on the device.
+
+        Raises:
+            UserError: it was unreadable; says why.
+        """
         if index in self._errors:
             raise self._errors[index]
         return self._rows[index]
 
     @abc.abstractmethod
     def _pack(self, items: list[Any]) -> None:
-        """Moves the items to the device."""
+        """Move the items to the device."""
 
     @abc.abstractmethod
     def collate(self, items: list[int]) -> Any:
-        """Gathers the batch of some rows."""
+        """Gather a batch from rows."""
 
 
 class PackedPictures:
-    """Pictures of different sizes end to end in one tensor on a device, without padding.
+    """Pictures of different sizes, concatenated in one tensor on a device without padding.
 
     Args:
-        pictures: (3,h,w) ``uint8`` each, on the CPU.
+        pictures: (3, h, w) ``uint8`` each, on the CPU.
         device: where to keep them.
     """
 
@@ -114,7 +122,7 @@ class PackedPictures:
         log.info("%d pictures kept on %s: %.2f GB", len(pictures), device, self.pixels.numel() / 1e9)
 
     def gather(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Some of the pictures as :func:`data.loading.pad_batch` gives them, on the device."""
+        """The pictures of the given rows in the form of :func:`data.loading.pad_batch`, on the device."""
         device = self.pixels.device
         sizes = self.sizes[rows]
         height, width = sizes.amax(0).tolist()
@@ -131,15 +139,15 @@ class PackedPictures:
 
 def cached_loader(source: Source, on_device: type[DeviceCache], options: TrainDataOptions, *, seed: int,
                   rank: int = 0, world: int = 1, device: torch.device | str = "cpu") -> OrderedLoader:
-    """The loader of a source, with the cache and the workers that the option file asks for.
+    """The loader of a source, with the cache and workers set in the option file.
 
     Args:
         source: the items.
-        on_device: keeps them for ``cache: device``.
+        on_device: cache class for ``cache: device``.
         options: ``dataset.train``.
-        seed: decides the orders.
-        rank, world: this process among those of the run.
-        device: the training device; CUDA gets pinned memory.
+        seed: determines the order of each epoch.
+        rank, world: index of this process and number of processes.
+        device: the training device; CUDA uses pinned memory.
     """
     device = torch.device(device)
     workers = options.workers

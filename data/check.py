@@ -1,9 +1,9 @@
-"""What the data sets of an option file contain, before anything is trained or fused.
+"""Checks the data sets of an option file before training or fusing.
 
     python -m data.check -opt option/test/IVF_TransformerTest_Dataset.yaml
 
-Every picture is decoded. Reported are counts, sizes, bit depths, what is unpaired or unreadable, and pairs whose edges
-agree better when one picture is shifted. Exit code 1 if anything would be skipped.
+Decodes every picture. Reports counts, sizes, bit depths, unpaired and unreadable files, and pairs whose edges agree
+better when one picture is shifted. The exit code is 1 if anything would be skipped.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _LONGEST_NAME = 255  # bytes, of nearly all file systems
 
 @dataclass
 class Report:
-    """What one data set holds.
+    """The contents of one data set.
 
     Attributes:
         title: its key in the option file.
         unit: what is counted.
-        usable: how many of them are fine.
-        problems: one line for each thing that would be skipped.
-        notes: one line for each thing that is meant to be left out.
-        kinds: how often (width, height, bits, channels) occur.
-        shifts: by stem, where the edges of a pair agree best.
+        usable: number of usable items.
+        problems: one line for each item that would be skipped.
+        notes: one line for each item that is left out on purpose.
+        kinds: counts of (width, height, bits, channels).
+        shifts: stem -> shift at which the edges of the pair agree best.
     """
 
     title: str
@@ -61,7 +61,7 @@ class Report:
     shifts: dict[str, EdgeShift] = field(default_factory=dict)
 
     def saw(self, picture: Picture) -> None:
-        """Counts a picture."""
+        """Count a picture."""
         self.kinds[(*picture.size, picture.bit_depth, picture.pixels.shape[2])] += 1
 
 
@@ -90,7 +90,7 @@ def _guarded(report: Report, fill: Callable[..., None], *arguments: Any) -> Repo
 
 
 def check_photographs(report: Report, options: TrainDataOptions, seed: int) -> None:
-    """Decodes the photographs that a run with this seed would draw."""
+    """Decode the photographs that a run with this seed would draw."""
     root, files = photo_files(options, seed=seed, run_dir=None)
     rule, role = ReadingRule.of(options), "infrared" if options.type == "infrared" else "none"
 
@@ -103,7 +103,7 @@ def check_photographs(report: Report, options: TrainDataOptions, seed: int) -> N
 
 
 def check_shards(report: Report, options: TrainDataOptions, _: int) -> None:
-    """Counts the pictures of every shard, without decoding them, and compares with the index."""
+    """Count the pictures of every shard without decoding them, and compare with the index."""
     urls = shard_urls(options.photo_root, allow_programs=options.allow_programs)
     limit = round(options.member_megabytes * 1e6)
     for url in tqdm(urls, report.title, leave=False, disable=None):
@@ -111,7 +111,7 @@ def check_shards(report: Report, options: TrainDataOptions, _: int) -> None:
             large: dict[str, str] = {}
             report.usable += sum(1 for _ in read_shard(url, member_bytes=limit, problems=large))
             report.problems.extend(large.values())
-        except Exception as error:  # tar, network and pipes each have errors of their own
+        except Exception as error:  # tar, network and pipes raise different errors
             report.problems.append(f"{url}: the shard breaks off ({type(error).__name__}: {error})")
     total = counted(urls)
     if total not in (None, report.usable):
@@ -119,7 +119,7 @@ def check_shards(report: Report, options: TrainDataOptions, _: int) -> None:
 
 
 def check_training_pairs(report: Report, options: TrainDataOptions) -> None:
-    """Decodes the registered pairs of stage 2."""
+    """Decode the registered pairs of stage 2."""
     pairs = match_stems(*pair_folders(options), report.problems, check=False)
     check_pairs(report, PairList(pairs, task="IVF"), ReadingRule.of(options))
 
@@ -158,7 +158,7 @@ def _compared(found: PairList, paths: PairPaths, rule: ReadingRule) -> tuple[Sta
 
 
 def _decoded(items: Iterable[Any], read: Callable[[Any], Any], report: Report) -> Iterable[tuple[Any, Any]]:
-    """(item, what reading it gave) for what can be read; the rest becomes problems."""
+    """Yield (item, decoded item) for readable items; the others are added to the problems."""
     items = list(items)
 
     def attempt(item: Any) -> Any:
@@ -168,7 +168,7 @@ def _decoded(items: Iterable[Any], read: Callable[[Any], Any], report: Report) -
             return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # In portions, so that decoded pictures do not pile up in front of a slow reader.
+        # In chunks, so that decoded pictures do not accumulate if the consumer is slow.
         for start in tqdm(range(0, len(items), 16), report.title, leave=False, disable=None):
             portion = items[start:start + 16]
             for item, result in zip(portion, pool.map(attempt, portion)):
@@ -179,7 +179,7 @@ def _decoded(items: Iterable[Any], read: Callable[[Any], Any], report: Report) -
 
 
 def describe(report: Report) -> str:
-    """The report as text."""
+    """Format a report as text."""
     lines = [report.title, f"  usable    {_count(report.usable, report.unit)}"]
     if report.kinds:
         lines += [f"  sizes     {_sizes(report.kinds)}", f"  pixels    {_pixels(report.kinds)}"]
@@ -230,7 +230,7 @@ def _moved(shift: EdgeShift) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the reports; 1 if anything would be skipped."""
+    """Print the reports; returns 1 if anything would be skipped."""
     options = options_from_command_line(arguments, __doc__)
     reports = check(options, seed=options.train.manual_seed)
     if not reports:

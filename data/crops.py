@@ -1,4 +1,4 @@
-"""Crops without damage: what masked autoencoders are pretrained on."""
+"""Undamaged crops for pretraining masked autoencoders."""
 
 from collections.abc import Mapping
 
@@ -12,13 +12,13 @@ MAE_AREA = (0.2, 1.0)
 
 
 class FlippedCrop:
-    """Random resized crop and mirror image, the augmentation of MAE, batched on the device.
+    """Random resized crop and horizontal flip, the augmentation of MAE, batched on the device.
 
-    Bilinear with antialias, where MAE's own code is bicubic.
+    Bilinear with antialiasing; MAE's own code is bicubic.
 
     Args:
-        image_size: side S of the result.
-        area: range of the crop's share of the picture.
+        image_size: side S of the result in pixels.
+        area: smallest and largest share of the picture's area covered by the crop.
     """
 
     def __init__(self, image_size: int, area: tuple[float, float] = MAE_AREA) -> None:

@@ -2,10 +2,10 @@
 
     python -m data.demo OUT
 
-The photographs lie inside the installed scikit-image, so nothing is downloaded. The pairs are *simulated*: no
-thermal camera, no bracketing and no second focus made them (`README.txt` in OUT says so). They are for trying
-the program and for showing it, not for measuring. The same releases of scikit-image, OpenCV and NumPy give the
-same files, to the byte.
+The photographs come with scikit-image, so nothing is downloaded. The pairs are *simulated*, not taken by a thermal
+camera, with bracketing or at two focus settings (`README.txt` in OUT says so). They are meant for trying and
+showing the program, not for measuring it. With the same releases of scikit-image, OpenCV and NumPy, the files are
+identical byte for byte.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Outline = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph of the installed scikit-image, and what its documentation says about its licence."""
+    """One photograph of scikit-image, with the licence given in its documentation."""
 
     file: str
     licence: str
@@ -51,7 +51,7 @@ PHOTOGRAPHS = {
     "rocket": Photograph("rocket.jpg", "DSCOVR on Falcon 9, SpaceX: public domain"),
 }
 
-# Outlines, (x, y) in shares of width and height: rough for people, whose edges GrabCut finds; exact for the others.
+# Outlines, (x, y) as shares of width and height: rough for people, where GrabCut finds the edges; exact otherwise.
 ASTRONAUT: Outline = [
     (.05, 1), (.06, .8), (.04, .62), (.1, .5), (.22, .42), (.25, .3), (.33, .28), (.3, .2), (.31, .1), (.38, .03),
     (.5, .05), (.58, .12), (.58, .22), (.52, .3), (.58, .38), (.6, .48), (.68, .54), (.7, .66), (.78, .66),
@@ -76,7 +76,7 @@ def load_photograph(name: str) -> np.ndarray:
     """A photograph as (H, W, 3) float32 in [0, 1], longer side at most 480.
 
     Raises:
-        UserError: the installed scikit-image does not carry it.
+        UserError: the installed scikit-image does not include it.
     """
     path = Path(skimage.data.__file__).parent / PHOTOGRAPHS[name].file
     if not path.is_file():
@@ -112,7 +112,7 @@ def infrared_visible(photographs: dict[str, np.ndarray]) -> dict[str, tuple[np.n
 
 
 def exposures(photographs: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(under, over) by name: scenes with light from one side, exposed for either end of it."""
+    """(under, over) by name: scenes lit from one side, exposed for the bright and for the dark end."""
     light = {"cat": ((1, -.3), 1.6, 1.5), "coffee": ((-.6, -1), 1.6, 1.5), "rocket": ((0, -1), -1.2, 1.8)}
     return {
         name: simulate.bracket(image, simulate.slope(image.shape[:2], towards, depth), stops)
@@ -135,8 +135,8 @@ def write_demo(out: Path) -> list[Path]:
     """Write the demo set.
 
     Args:
-        out: folder; gets ivf/{ir,vi}/<stem>.png, mef/input/<scene>/{over,under}.png, mff/input/<scene>/{a,b}.png,
-            photos/<name>.png (for a small training) and README.txt. Files of the same names are replaced.
+        out: folder for ivf/{ir,vi}/<stem>.png, mef/input/<scene>/{over,under}.png, mff/input/<scene>/{a,b}.png,
+            photos/<name>.png (for a small training run) and README.txt. Existing files are replaced.
 
     Returns:
         The files written.

@@ -1,7 +1,7 @@
-"""Single infrared (or CT, MR) pictures, to pretrain the teacher of that modality on.
+"""Single infrared (or CT, MR) pictures, used to pretrain the teacher of that modality.
 
-As photographs, but the whole depth of 16-bit pictures is read and mapped as ``ir_range`` (or ``range``) says, so that
-the teacher is trained on what ``data/irvis.py`` will show it.
+Handled like photographs, except that 16-bit pictures are read in full depth and mapped by ``ir_range`` (or
+``range``), so that the teacher is trained on the same input that ``data/irvis.py`` provides.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class InfraredFolder(PhotoFolder):
         self.rule = rule
 
     def read(self, index: int) -> Photo:
-        """Decodes a picture; a grey one has three equal channels.
+        """Decode a picture; grey ones get three equal channels.
 
         Raises:
-            UserError: it is missing, truncated, empty or no picture.
+            UserError: it is missing, truncated, empty or not a picture.
         """
         picture = read_scene([self.root / self.files[index]], self.rule, ["infrared"])[0]
         planes = picture_planes(picture, self.cache_size)
@@ -52,10 +52,10 @@ class InfraredFolder(PhotoFolder):
 @DATASETS.register("infrared")
 def build_infrared_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None, rank: int = 0,
                           world: int = 1, device: torch.device | str = "cpu") -> OrderedLoader:
-    """Infrared pictures of the option file as ``PhotoBatch`` es; arguments as for photographs.
+    """Loader of infrared pictures as ``PhotoBatch``; arguments as in ``build_photo_loader``.
 
     Raises:
-        UserError: no folder is named, it is missing or without pictures.
+        UserError: no folder is given, or it is missing or has no pictures.
     """
     root, files = photo_files(options, seed=seed, run_dir=run_dir, rank=rank)
     source = InfraredFolder(root, files, options.cache_size, ReadingRule.of(options))

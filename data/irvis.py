@@ -1,6 +1,6 @@
 """Registered pairs for the second stage: infrared and visible (or CT and MR) pictures of one scene.
 
-Both pictures of a pair take the same crop, flip and scale, on the device; the loader is that of the photographs.
+Both pictures of a pair get the same crop, flip and scale, on the device. The loader is shared with the photographs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHOWN_PROBLEMS = 10
 
 @dataclass(frozen=True)
 class SmallPair:
-    """Two registered pictures, (3,h,w) ``uint8`` each; a grey one has three equal channels."""
+    """Two registered pictures, (3, h, w) ``uint8`` each; grey ones have three equal channels."""
 
     first: Tensor
     second: Tensor
@@ -53,8 +53,8 @@ class PairBatch(TensorBatch):
     """Registered pairs of different sizes.
 
     Attributes:
-        first, second: (B,3,Hmax,Wmax) ``uint8`` RGB, zeros at the right and below; infrared and visible.
-        sizes: (B,2) int64, [h, w] of each pair.
+        first, second: (B, 3, Hmax, Wmax) ``uint8`` RGB, zero-padded at the right and bottom; infrared and visible.
+        sizes: (B, 2) int64, [h, w] of each pair.
     """
 
     first: Tensor
@@ -67,7 +67,7 @@ class PairFolder(Dataset):
 
     Args:
         pairs: the files.
-        cache_size: the short side is reduced to this; smaller pairs stay as they are.
+        cache_size: the short side is reduced to this; smaller pairs keep their size.
         rule: how values are mapped; the first picture is the infrared one.
     """
 
@@ -83,17 +83,17 @@ class PairFolder(Dataset):
         return self.read(index)
 
     def read(self, index: int) -> SmallPair:
-        """Decodes a pair.
+        """Decode a pair.
 
         Raises:
-            UserError: a file is missing or no whole picture, or the sizes differ.
+            UserError: a file is missing or not a complete picture, or the sizes differ.
         """
         pair = load_pair(self.pairs[index], self.rule, "IVF")
         return SmallPair(*(picture_planes(picture, self.cache_size) for picture in (pair.first, pair.second)))
 
     @staticmethod
     def collate(items: list[SmallPair]) -> PairBatch:
-        """Pads pairs to one batch."""
+        """Pad pairs to a batch."""
         first, sizes = pad_batch([item.first for item in items])
         second, _ = pad_batch([item.second for item in items])
         return PairBatch(first, second, sizes)
@@ -107,30 +107,30 @@ class DevicePairs(DeviceCache):
         self._second = PackedPictures((item.second for item in items), self.device)
 
     def collate(self, items: list[int]) -> PairBatch:
-        """Gathers a batch on the device."""
+        """Gather a batch on the device."""
         first, sizes = self._first.gather(items)
         return PairBatch(first, self._second.gather(items)[0], sizes)
 
 
 class PairCrop:
-    """:func:`crop_pairs` with the generator that training names "crop".
+    """Applies :func:`crop_pairs` with the generator "crop".
 
     Args:
-        image_size: side S of the results.
+        image_size: side S of the results in pixels.
     """
 
     def __init__(self, image_size: int = 224) -> None:
         self.image_size = image_size
 
     def __call__(self, batch: PairBatch, generators: Mapping[str, torch.Generator]) -> tuple[Tensor, Tensor]:
-        """First and second pictures, (B,3,S,S) ``float32`` in [0,1]."""
+        """First and second pictures, (B, 3, S, S) ``float32`` in [0, 1]."""
         return crop_pairs(batch, self.image_size, generators["crop"])
 
 
 class PairSamples:
-    """Real infrared and visible pictures as samples for a full-resolution head: no truth, but roles.
+    """Makes samples for a full-resolution head from real infrared and visible pictures: roles, but no ground truth.
 
-    Noise of an uncooled camera is laid over the infrared picture of half of the pairs; ``clean`` is without it. In
+    Noise of an uncooled camera is added to the infrared picture in half of the pairs; ``clean`` is without it. In
     half of the pairs the visible picture comes first. Masks are 1 and the target is the visible picture.
 
     Args:
@@ -154,18 +154,18 @@ class PairSamples:
 
 
 def crop_pairs(batch: PairBatch, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One random resized crop and one mirror draw a pair, the same for both of its pictures.
+    """Random resized crop and horizontal flip, the same for both pictures of a pair.
 
-    Area and aspect as for photographs (``data.synthesis.random_boxes``), mirrored left and right with probability
-    1/2, bilinear with antialias; batched, on the device of the batch.
+    Area and aspect ratio as for photographs (``data.synthesis.random_boxes``), flipped with probability 1/2, bilinear
+    with antialiasing; batched, on the device of the batch.
 
     Args:
         batch: pairs.
-        size: side S of the results.
+        size: side S of the results in pixels.
         generator: on the batch's device.
 
     Returns:
-        First and second pictures, (B,3,S,S) ``float32`` in [0,1].
+        First and second pictures, (B, 3, S, S) ``float32`` in [0, 1].
     """
     boxes = random_boxes(batch.sizes, generator)
     flip = torch.rand(len(batch), generator=generator, device=batch.sizes.device) < 0.5
@@ -177,17 +177,17 @@ def crop_pairs(batch: PairBatch, size: int, generator: torch.Generator) -> tuple
 @DATASETS.register("irvis")
 def build_pair_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None, rank: int = 0,
                       world: int = 1, device: torch.device | str = "cpu") -> OrderedLoader:
-    """Registered pairs of the option file as :class:`PairBatch` es.
+    """Loader of registered pairs as :class:`PairBatch`.
 
     Args:
         options: ``dataset.train``.
-        seed: decides all orders.
-        run_dir: the run's folder, which keeps the list of stems; None keeps none.
-        rank, world: this process among those of the run.
-        device: the training device; pins memory for CUDA, and holds the set with ``cache: device``.
+        seed: determines the order of each epoch.
+        run_dir: folder of the run, where the list of stems is saved; None saves none.
+        rank, world: index of this process and number of processes.
+        device: the training device; CUDA uses pinned memory, and ``cache: device`` stores the set there.
 
     Raises:
-        UserError: folders are not named or missing, or no pair is there.
+        UserError: folders are not given or missing, or contain no pair.
     """
     pairs = training_pairs(options, run_dir=run_dir, rank=rank)
     source = PairFolder(pairs, options.cache_size, ReadingRule.of(options))
@@ -195,13 +195,13 @@ def build_pair_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Pa
 
 
 def training_pairs(options: TrainDataOptions, *, run_dir: str | Path | None, rank: int = 0) -> list[PairPaths]:
-    """The pairs that a run trains on, sorted by stem.
+    """The training pairs of a run, sorted by stem.
 
-    The list in the run's folder comes first, then the one that the option file names (stems or file names), then
-    every pair there is.
+    Taken from the list in the run's folder if it exists, else from the list given in the option file (stems or file
+    names), else all pairs.
 
     Raises:
-        UserError: as :func:`build_pair_loader`, or a list none of whose stems exist.
+        UserError: as :func:`build_pair_loader`, or no stem of the list exists.
     """
     problems: list[str] = []
     first, second = pair_folders(options)
@@ -237,5 +237,5 @@ def pair_folders(options: TrainDataOptions) -> tuple[Path, Path]:
 
 
 def picture_planes(picture: Picture, short_side: int) -> Tensor:
-    """(3,h,w) ``uint8`` with the short side reduced; 16 bit are rounded to 8."""
+    """Convert a picture to (3, h, w) ``uint8`` with its short side reduced; 16 bits are rounded to 8."""
     return to_planes(shrink(to_8_bit(picture.pixels), short_side)).expand(3, -1, -1)

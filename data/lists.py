@@ -1,4 +1,4 @@
-"""The lists that say which files a run trains on: read, found and kept with the run."""
+"""Finds, reads and saves the lists of files that a run trains on."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,12 +8,12 @@ from utils.files import atomic_write
 
 
 def find_list(run_dir: str | Path | None, name: str, given: str | Path | None) -> Path | None:
-    """The list to use: the run's own if it has one, then the one that the option file names; None if neither is.
+    """The list to use: that of the run if it exists, else that of the option file; None if neither exists.
 
     Args:
-        run_dir: the run's folder.
-        name: the list's name in it.
-        given: from the option file; it need not exist.
+        run_dir: folder of the run.
+        name: file name of the list in ``run_dir``.
+        given: path from the option file; need not exist.
     """
     kept = Path(run_dir) / name if run_dir else None
     named = Path(given) if given else None
@@ -21,10 +21,10 @@ def find_list(run_dir: str | Path | None, name: str, given: str | Path | None) -
 
 
 def read_list(path: Path) -> list[str]:
-    """The lines of a list file without blank ones and comments (``#``).
+    """The lines of a list file, without blank lines and comments (``#``).
 
     Raises:
-        UserError: it has none, or is no text.
+        UserError: the file has no lines or is not text.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def keep_list(run_dir: str | Path | None, name: str, lines: Iterable[str], rank: int = 0) -> None:
-    """Writes the list into the run's folder, unless it is there; only the first process writes."""
+    """Save the list in the run's folder unless it exists; only the first process writes."""
     if run_dir is None or rank != 0 or (Path(run_dir) / name).is_file():
         return
     with atomic_write(Path(run_dir) / name) as temporary:

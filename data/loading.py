@@ -1,7 +1,7 @@
-"""Batches in an order that (seed, epoch) alone decide, and that a resumed run takes up where it was.
+"""Loads batches in an order that depends only on (seed, epoch) and can be resumed at any batch.
 
-The photographs and the registered pairs are *sources*; everything else, workers, order, resuming, shares of many
-processes, unreadable files and the caches, is here once for both.
+Photographs and registered pairs are *sources*. Workers, order, resuming, distribution over processes and unreadable
+files are handled here for both.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Items by number, and the batch that some of them make."""
+    """The interface of a source: items by index, and their collation to a batch."""
 
     label: str
 
     def __len__(self) -> int:
-        """How many items there are, readable or not."""
+        """Number of items, readable or not."""
 
     def read(self, index: int) -> Any:
-        """One item; UserError when it cannot be read."""
+        """Read one item; raises UserError if it is unreadable."""
 
     def collate(self, items: list[Any]) -> Any:
-        """A batch: a dataclass of tensors whose first dimension is the batch."""
+        """Collate items to a batch: a dataclass of tensors whose first dimension is the batch."""
 
 
 def epoch_order(count: int, seed: int, epoch: int, label: str = "") -> Tensor:
-    """The permutation of ``count`` items in which an epoch goes through them, int64."""
+    """The order of ``count`` items in an epoch: a permutation, int64."""
     generator = torch.Generator().manual_seed(derive_seed("order", label, seed, epoch))
     return torch.randperm(count, generator=generator)
 
@@ -52,12 +52,12 @@ def epoch_order(count: int, seed: int, epoch: int, label: str = "") -> Tensor:
 class OrderedBatches(Dataset):
     """Maps (epoch, first position, length) to a batch of the epoch's order.
 
-    An unreadable item is replaced by the next readable one of the order, so that batches keep their size and any
-    batch can be made without those before it.
+    An unreadable item is replaced by the next readable one in the order, so that batches keep their size and each
+    batch is independent of the previous ones.
 
     Args:
         source: the items.
-        seed: decides all orders.
+        seed: determines the order of each epoch.
     """
 
     def __init__(self, source: Source, seed: int) -> None:
@@ -66,7 +66,7 @@ class OrderedBatches(Dataset):
         self._order: tuple[int, Tensor] | None = None
 
     def __getitem__(self, key: tuple[int, int, int]) -> tuple[Any, dict[int, str]]:
-        """The batch and, by item number, why an item was left out. The batch is None if nothing is readable."""
+        """The batch (None if no item is readable), and a map from the index of each skipped item to the reason."""
         epoch, start, length = key
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, epoch_order(len(self.source), self.seed, epoch, self.source.label)
@@ -94,21 +94,20 @@ class OrderedBatches(Dataset):
 class OrderedLoader:
     """Batches of the current epoch, for one of ``world`` processes.
 
-    Process r's batch k is batch ``k * world + r`` of the epoch's order: side by side, the batches of all processes
-    are the one big batch of a single process, in the same order. What does not fill a batch for every process at
-    the end of an epoch is dropped (another epoch has another order); a set that is smaller than one batch makes
-    one smaller batch.
+    Batch k of process r is batch ``k * world + r`` of the epoch's order: together, the batches of all processes equal
+    one large batch of a single process, in the same order. A remainder that does not fill a batch for every process
+    is dropped (other epochs have other orders). A set smaller than one batch makes one smaller batch.
 
     Args:
         source: the items.
-        batch_size: items in a batch of this process.
-        seed: decides the orders.
-        rank, world: which share this process takes.
-        workers: processes that read; 0 reads here.
-        pin: hand out pinned memory, for faster copies to a GPU.
+        batch_size: items per batch of this process.
+        seed: determines the order of each epoch.
+        rank, world: index of this process and number of processes.
+        workers: reading processes; with 0 the main process reads.
+        pin: return pinned memory, for faster copies to a GPU.
 
     Attributes:
-        skipped: number and reason of the unreadable items met so far (by this process).
+        skipped: index -> reason, for the unreadable items found by this process so far.
 
     Raises:
         UserError: fewer items than processes.
@@ -130,14 +129,14 @@ class OrderedLoader:
         self._batches = DataLoader(
             OrderedBatches(source, seed), batch_size=None, sampler=self._place, num_workers=workers,
             pin_memory=pin, persistent_workers=workers > 0, worker_init_fn=start_worker,
-            generator=torch.Generator())  # its own, as the workers' seeds must not move the global one
+            generator=torch.Generator())  # separate, so that seeding workers does not advance the global generator
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         return self._place.batches
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the current epoch that were not handed out yet; then the next epoch becomes current."""
+        """The remaining batches of the current epoch; at its end, the next epoch becomes current."""
         for batch, problems in self._batches:
             self._warn(problems)
             if batch is None:
@@ -149,22 +148,22 @@ class OrderedLoader:
         self._place.epoch, self._place.batch = self._place.epoch + 1, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Starts an epoch (from 0) at its first batch; right after resuming inside that epoch, goes on there."""
+        """Start an epoch (from 0) at its first batch, or at the resumed position if it lies in this epoch."""
         if not (self._resumed and epoch == self._place.epoch):
             self._place.epoch, self._place.batch = epoch, 0
         self._resumed = False
 
     def state_dict(self) -> dict[str, int]:
-        """Where the batch that was handed out last ended; plain numbers.
+        """Position after the last batch returned, as plain numbers.
 
-        ``items`` counts over all processes, so that another number of processes can go on from it.
+        ``items`` counts over all processes, so that a run can resume with another number of processes.
         """
         place = self._place
         return {"epoch": place.epoch, "batch": place.batch, "count": len(self.source), "seed": self.seed,
                 "items": place.batch * self.batch_size * self.world}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on after a batch; exactly, if set, seed and size of the joint batch are what they were."""
+        """Continue from a saved position; exact if the set, the seed and the total batch size are unchanged."""
         if (state["count"], state["seed"]) != (len(self.source), self.seed):
             log.warning("the run was saved with %d %s and seed %d, now there are %d and seed %d: the order of "
                         "this epoch is another one", state["count"], self.source.label, state["seed"],
@@ -182,10 +181,10 @@ class OrderedLoader:
 
 @dataclass
 class _Place:
-    """Where a loader is; also the sampler, which is asked anew at the start of each epoch.
+    """The position of a loader; also the sampler, iterated at the start of each epoch.
 
-    It knows nothing of the loader: in a cycle of references the garbage collector would close the workers' queues
-    before the workers are told to stop, and closing would take five seconds for each of them.
+    It has no reference to the loader: in a reference cycle the garbage collector would close the workers' queues
+    before stopping the workers, and closing would take five seconds per worker.
     """
 
     batches: int
@@ -196,7 +195,7 @@ class _Place:
     batch: int = 0
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """What :class:`OrderedBatches` is asked for in the rest of the current epoch."""
+        """The keys for :class:`OrderedBatches` in the rest of the current epoch."""
         for batch in range(self.batch, self.batches):
             yield self.epoch, (batch * self.world + self.rank) * self.batch_size, self.batch_size
 
@@ -205,13 +204,13 @@ class _Place:
 
 
 def start_worker(_: int) -> None:
-    """One thread a worker; Ctrl-C is the main process's to handle."""
+    """Use one thread per worker; the main process handles Ctrl-C."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class TensorBatch:
-    """A batch that moves as one; a frozen dataclass of tensors whose first dimension is the batch inherits it."""
+    """Base of batches, which are frozen dataclasses of tensors whose first dimension is the batch."""
 
     def __len__(self) -> int:
         return len(getattr(self, dataclasses.fields(self)[0].name))
@@ -226,13 +225,13 @@ class TensorBatch:
 
 
 def pad_batch(pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Pictures of different sizes as one tensor.
+    """Pad pictures of different sizes to one tensor.
 
     Args:
-        pictures: (C,h,w) each, one C, ``uint8``.
+        pictures: (C, h, w) each, with equal C, ``uint8``.
 
     Returns:
-        (B,C,Hmax,Wmax), zeros at the right and below, and the sizes [h, w], (B,2) int64.
+        (B, C, Hmax, Wmax), zero-padded at the right and bottom, and the sizes [h, w], (B, 2) int64.
     """
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
     height, width = sizes.amax(0).tolist()

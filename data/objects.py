@@ -1,7 +1,7 @@
-"""Random things with outlines of their own: ellipses, blobs and figures; and regions that follow a picture's edges.
+"""Random objects (ellipses, blobs and figures), and regions that follow the edges of a picture.
 
-Batched, without a loop over samples; every draw comes from the generator. Shape letters: B samples, K things of a
-sample, S side in pixels.
+Batched, without loops over samples; all random numbers come from the generator. Shape letters: B samples, K objects
+per sample, S side in pixels.
 """
 
 import math
@@ -20,12 +20,12 @@ _FOLLOW_CONTRAST = 1e-3  # variance above which an edge of the picture stops a r
 def object_masks(batch: int, things: int, size: int, generator: torch.Generator, *,
                  height: tuple[float, float] = (0.08, 0.45),
                  border: tuple[float, float] = (0.5, 1.5)) -> Tensor:
-    """Soft masks of things: a third each ellipses, blobs and upright figures.
+    """Soft masks of objects: ellipses, blobs and upright figures, a third each.
 
     Args:
-        things: K, things in a sample.
-        height: least and most extent, as a share of S.
-        border: width of the soft outline in pixels.
+        things: K, objects per sample.
+        height: smallest and largest extent, as a share of S.
+        border: range of the width of the soft outline in pixels.
 
     Returns:
         (B, K, S, S) in [0, 1].
@@ -38,14 +38,14 @@ def object_masks(batch: int, things: int, size: int, generator: torch.Generator,
     turn = torch.where(kind == 2, uniform(shape, -0.2, 0.2, generator), uniform(shape, 0, math.pi, generator))
     half = uniform(shape, *height, generator) / 2
     cos, sin = turn.cos(), turn.sin()
-    u, v = (cos * dx + sin * dy) / half, (cos * dy - sin * dx) / half  # the thing lies in |v| <= 1
+    u, v = (cos * dx + sin * dy) / half, (cos * dy - sin * dx) / half  # the object lies in |v| <= 1
     distance = torch.where(kind == 2, _figure(u, v, generator), _blob(u, v, kind == 1, generator))
     width = uniform(shape, *border, generator)
     return torch.sigmoid(-distance * half * size / width * 2)
 
 
 def _blob(u: Tensor, v: Tensor, lobed: Tensor, generator: torch.Generator) -> Tensor:
-    """Signed distance (about) from an ellipse, whose radius has random lobes where ``lobed``; units of its height."""
+    """Approximate signed distance from an ellipse, with random lobes where ``lobed``; in units of its height."""
     shape = lobed.shape
     flat = uniform(shape, 0.35, 1.0, generator)
     radius = ((u / flat).square() + v.square()).sqrt()
@@ -58,7 +58,7 @@ def _blob(u: Tensor, v: Tensor, lobed: Tensor, generator: torch.Generator) -> Te
 
 
 def _figure(u: Tensor, v: Tensor, generator: torch.Generator) -> Tensor:
-    """Signed distance (about) from a standing or walking figure: head, trunk, two legs; units of half its height."""
+    """Approximate signed distance from a standing or walking figure (head, trunk, two legs); in half heights."""
     shape = (*u.shape[:2], 1, 1)
     stride, lean = uniform(shape, 0.05, 0.35, generator), uniform(shape, -0.1, 0.1, generator)
     stout = uniform(shape, 0.8, 1.25, generator)
@@ -75,7 +75,7 @@ def _figure(u: Tensor, v: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def follow_edges(region: Tensor, g: Tensor) -> Tensor:
-    """A region whose border moves to edges of a picture nearby: a guided filter, then a steeper step.
+    """Move the border of a region to nearby edges of a picture, by a guided filter and a steeper step.
 
     Source: He, Sun, Tang, Guided Image Filtering, TPAMI 2013.
 
@@ -96,5 +96,5 @@ def follow_edges(region: Tensor, g: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Mean over a square around each pixel, the part of it inside the picture."""
+    """Mean over the part of a square around each pixel that lies inside the picture."""
     return F.avg_pool2d(x, 2 * _FOLLOW_RADIUS + 1, stride=1, padding=_FOLLOW_RADIUS, count_include_pad=False)

@@ -1,7 +1,7 @@
-"""Photographs for the self-supervised stage: any folder, a sample of it kept with the run, decoded by workers.
+"""Photographs for self-supervised training: a sample of any folder, saved with the run and decoded by workers.
 
-Workers decode to ``uint8`` with the short side reduced to ``cache_size`` and hand over whole photographs; crop,
-jitter and damage happen on the device (``data/synthesis.py``).
+Workers decode whole photographs to ``uint8`` with the short side reduced to ``cache_size``; crop, jitter and damage
+are computed on the device (``data/synthesis.py``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LIST_NAME = "trainpairs.txt"
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph: pixels (3,h,w) ``uint8`` RGB, and its mean grey in [0,1]."""
+    """One photograph: pixels (3, h, w) ``uint8`` RGB, and its mean grey in [0, 1]."""
 
     pixels: Tensor
     mean: float
@@ -49,9 +49,9 @@ class PhotoBatch(TensorBatch):
     """Whole photographs of different sizes.
 
     Attributes:
-        pixels: (B,3,Hmax,Wmax) ``uint8`` RGB, zeros at the right and below.
-        sizes: (B,2) int64, [h, w] of each photograph.
-        means: (B,) ``float32``, mean grey of each whole photograph in [0,1].
+        pixels: (B, 3, Hmax, Wmax) ``uint8`` RGB, zero-padded at the right and bottom.
+        sizes: (B, 2) int64, [h, w] of each photograph.
+        means: (B,) ``float32``, mean grey of each whole photograph in [0, 1].
     """
 
     pixels: Tensor
@@ -63,10 +63,10 @@ class PhotoFolder(Dataset):
     """The photographs of a list.
 
     Args:
-        root: folder that the list's paths start at.
+        root: folder to which relative paths refer.
         files: relative (or absolute) paths.
-        cache_size: the short side is reduced to this; smaller photographs stay as they are.
-        max_pixels: larger photographs are refused by name.
+        cache_size: the short side is reduced to this; smaller photographs keep their size.
+        max_pixels: larger photographs are rejected.
     """
 
     label = "photographs"
@@ -79,21 +79,21 @@ class PhotoFolder(Dataset):
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        """(3,h,w) ``uint8``."""
+        """Pixels (3, h, w) ``uint8``."""
         return self.read(index).pixels
 
     def read(self, index: int) -> Photo:
-        """Decodes a photograph.
+        """Decode a photograph.
 
         Raises:
-            UserError: it is missing, truncated, empty or no picture.
+            UserError: it is missing, truncated, empty or not a picture.
         """
         path = self.root / self.files[index]
         return decode_photo(read_bytes(path), self.cache_size, path, self.max_pixels)
 
     @staticmethod
     def collate(items: list[Photo]) -> PhotoBatch:
-        """Pads photographs to one batch."""
+        """Pad photographs to a batch."""
         means = torch.tensor([item.mean for item in items], dtype=torch.float32)
         return PhotoBatch(*pad_batch([item.pixels for item in items]), means)
 
@@ -106,16 +106,16 @@ class DevicePhotos(DeviceCache):
         self._pictures = PackedPictures((item.pixels for item in items), self.device)
 
     def collate(self, items: list[int]) -> PhotoBatch:
-        """Gathers a batch on the device."""
+        """Gather a batch on the device."""
         means = self._means[items].to(self.device, non_blocking=True)
         return PhotoBatch(*self._pictures.gather(items), means)
 
 
 def decode_photo(data: bytes, cache_size: int, path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decodes a photograph to RGB with its short side reduced to ``cache_size``, never enlarged.
+    """Decode a photograph to RGB with its short side reduced to ``cache_size``; never enlarged.
 
-    A large JPEG is decoded at 1/2, 1/4 or 1/8 (which saves most of the work) as long as that leaves more than
-    ``cache_size``; the rest is an area filter.
+    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size if the result is not smaller than ``cache_size``, which
+    saves most of the work; an area filter does the rest.
 
     Raises:
         UserError: see :func:`utils.pictures.reading.read_rgb8`.
@@ -125,13 +125,13 @@ def decode_photo(data: bytes, cache_size: int, path: Path, max_pixels: int = MAX
 
 
 def mean_grey(pixels: np.ndarray) -> float:
-    """Mean grey in [0,1] of (H,W,3) ``uint8`` RGB."""
+    """Mean grey in [0, 1] of (H, W, 3) ``uint8`` RGB."""
     means = np.array(cv2.mean(pixels)[:3]).reshape(3, 1, 1)
     return luma(means, TORCHVISION_LUMA).item() / 255
 
 
 def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
-    """Reduces (H,W) or (H,W,C) to a short side by an area filter; a smaller picture stays as it is."""
+    """Reduce (H, W) or (H, W, C) to a short side with an area filter; smaller pictures are returned unchanged."""
     height, width = pixels.shape[:2]
     scale = short_side / min(height, width)
     if scale >= 1:
@@ -141,24 +141,24 @@ def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def to_planes(pixels: np.ndarray) -> Tensor:
-    """(H,W) or (H,W,C) as (C,H,W)."""
+    """Convert (H, W) or (H, W, C) to (C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1)))
 
 
 @DATASETS.register("photos")
 def build_photo_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None, rank: int = 0,
                        world: int = 1, device: torch.device | str = "cpu") -> OrderedLoader:
-    """Photographs of the option file as :class:`PhotoBatch` es.
+    """Loader of photographs as :class:`PhotoBatch`.
 
     Args:
         options: ``dataset.train``.
-        seed: draws the sample and all orders.
-        run_dir: the run's folder, which keeps the list of drawn files; None keeps none.
-        rank, world: this process among those of the run.
-        device: the training device; pins memory for CUDA, and holds the set with ``cache: device``.
+        seed: determines the sample and the order of each epoch.
+        run_dir: folder of the run, where the list of drawn files is saved; None saves none.
+        rank, world: index of this process and number of processes.
+        device: the training device; CUDA uses pinned memory, and ``cache: device`` stores the set there.
 
     Raises:
-        UserError: no folder is named, it is missing or without pictures.
+        UserError: no folder is given, or it is missing or has no pictures.
     """
     root, files = photo_files(options, seed=seed, run_dir=run_dir, rank=rank)
     source = PhotoFolder(root, files, options.cache_size, ReadingRule.of(options).max_pixels)
@@ -167,13 +167,13 @@ def build_photo_loader(options: TrainDataOptions, *, seed: int, run_dir: str | P
 
 def photo_files(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None,
                 rank: int = 0) -> tuple[Path, list[str]]:
-    """The folder of the photographs and the drawn ones' paths in it.
+    """The folder of the photographs, and the paths of the drawn ones in it.
 
-    The list in the run's folder comes first (a resumed run goes on with its own), then the list that the option
-    file names, then a sample of ``samples`` files drawn by the seed. The list is kept in the run's folder.
+    Taken from the list in the run's folder if it exists (a resumed run keeps its list), else from the list given in
+    the option file, else drawn: ``samples`` files, by the seed. The list is saved in the run's folder.
 
     Raises:
-        UserError: as :func:`build_photo_loader`, or a list none of whose files exist.
+        UserError: as :func:`build_photo_loader`, or no file of the list exists.
     """
     if not options.photo_root:
         raise UserError("dataset.train.dataroot is not set; give the folder of the photographs")

@@ -1,6 +1,6 @@
-"""Random smooth regions, curves and blurs for damage, batched and without a loop over samples.
+"""Random smooth regions, curves and blurs for damage, batched, without loops over samples.
 
-Every function takes one generator and works on its device. Shape letters: B samples, S side in pixels.
+Random functions take a generator and work on its device. Shape letters: B samples, S side in pixels.
 """
 
 import torch
@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MAX_SIGMA = 5.0
-MAX_REACH = 15  # pixels that a blur looks to each side: 3 sigma
+MAX_REACH = 15  # radius of a blur in pixels: 3 sigma
 _LARGEST_GRID = 6
 
 
 def uniform(shape: int | tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
-    """U(low, high) of that shape on the generator's device; a number means (B, 1, 1, 1)."""
+    """Draw U(low, high) of a shape on the generator's device; a number B means (B, 1, 1, 1)."""
     shape = (shape, 1, 1, 1) if isinstance(shape, int) else shape
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
@@ -24,17 +24,17 @@ def chance(batch: int, share: float, generator: torch.Generator) -> Tensor:
 
 
 def smooth_field(batch: int, size: int, generator: torch.Generator, *, cells: tuple[int, int] = (2, 5)) -> Tensor:
-    """Smooth random fields: normal noise on a grid of ``cells`` cells a side, enlarged bicubically.
+    """Smooth random fields: normal noise on a coarse grid, enlarged bicubically.
 
     Args:
-        cells: fewest and most cells a side (up to 5), drawn for each sample.
+        cells: smallest and largest number of cells per side (at most 5), drawn for each sample.
 
     Returns:
-        (B, 1, S, S), about N(0, 1) at each place.
+        (B, 1, S, S), approximately N(0, 1) at each pixel.
     """
     noise = torch.randn(batch, 1, _LARGEST_GRID, _LARGEST_GRID, generator=generator, device=generator.device)
     count = torch.randint(cells[0], cells[1] + 1, (batch, 1, 1, 1), generator=generator, device=generator.device)
-    # A window of `count` cells at a random place of the grid, so that the grid itself cannot be seen in the mean.
+    # A window of `count` cells at a random offset, so that the grid is not visible in the mean over samples.
     width = count / (_LARGEST_GRID - 1)
     corner = torch.rand(2, batch, 1, 1, generator=generator, device=generator.device) * (1 - width.squeeze(-1))
     steps = torch.linspace(0, 1, size, device=generator.device)
@@ -45,7 +45,7 @@ def smooth_field(batch: int, size: int, generator: torch.Generator, *, cells: tu
 
 
 def level_at(field: Tensor, share: Tensor) -> Tensor:
-    """The level of which ``share`` (B, 1, 1, 1) of a field (B, 1, S, S) lies below, (B, 1, 1, 1)."""
+    """The quantile ``share`` (B, 1, 1, 1) of each field (B, 1, S, S); returns (B, 1, 1, 1)."""
     step = max(1, field.shape[-1] // 28)
     values = field[..., ::step, ::step].flatten(1).sort(dim=1).values
     index = (share.flatten() * (values.shape[1] - 1)).round().long().clamp(0, values.shape[1] - 1)
@@ -53,9 +53,9 @@ def level_at(field: Tensor, share: Tensor) -> Tensor:
 
 
 def soften(field: Tensor, level: Tensor, width: Tensor) -> Tensor:
-    """Region above a level of a smooth field, with a soft border of about ``width`` pixels.
+    """The region above a level of a smooth field, with a soft border about ``width`` pixels wide.
 
-    The field's slope turns its values into a distance from the border.
+    Field values are divided by the slope of the field, which approximates the distance from the border.
 
     Returns:
         (B, 1, S, S) in [0, 1]: 0.5 on the border, a logistic step across it.
@@ -72,9 +72,9 @@ def region_mask(batch: int, size: int, generator: torch.Generator, *, area: tupl
     """Random smooth regions.
 
     Args:
-        area: least and most share of the picture that a region takes.
+        area: smallest and largest share of the picture covered by a region.
         cells: as in :func:`smooth_field`.
-        border: width of the soft border in pixels.
+        border: range of the width of the soft border in pixels.
 
     Returns:
         (B, 1, S, S) in [0, 1].
@@ -92,7 +92,7 @@ def gaussian_spread(sigma: Tensor) -> Tensor:
 
 
 def disk_spread(radius: Tensor) -> Tensor:
-    """Normalised disks with a soft rim of a pixel, radius (B, 1, 1, 1) -> (B, 1, K, K): what a lens does."""
+    """Normalised disks with a soft rim of one pixel, radius (B, 1, 1, 1) in pixels -> (B, 1, K, K): lens blur."""
     kernel = (radius + 0.5 - _squared_distance(radius.device).sqrt()).clamp(0, 1)
     return kernel / kernel.sum(dim=(-2, -1), keepdim=True)
 
@@ -103,7 +103,7 @@ def _squared_distance(device: torch.device) -> Tensor:
 
 
 def convolve_each(x: Tensor, kernels: Tensor) -> Tensor:
-    """Each sample with a kernel of its own, border replicated, by fast Fourier transform.
+    """Convolve each sample with its own kernel by FFT; borders are replicated.
 
     Args:
         x: (B, C, H, W).
@@ -113,18 +113,18 @@ def convolve_each(x: Tensor, kernels: Tensor) -> Tensor:
         (B, C, H, W) float32.
     """
     height, width = x.shape[-2:]
-    shape = [-(-(side + 2 * MAX_REACH) // 32) * 32 for side in (height, width)]  # sizes that transform fast
+    shape = [-(-(side + 2 * MAX_REACH) // 32) * 32 for side in (height, width)]  # sizes with fast transforms
     extra = [full - side - MAX_REACH for full, side in zip(shape, (height, width))]
     with torch.autocast(x.device.type, enabled=False):
         padded = F.pad(x.float(), (MAX_REACH, extra[1], MAX_REACH, extra[0]), mode="replicate")
         spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernels.float(), s=shape)
         spread = torch.fft.irfft2(spectrum, s=shape)
-    # The kernel's centre lies at MAX_REACH, so the result is shifted by as much once more.
+    # The kernel's centre is at MAX_REACH, which shifts the result by the same amount again.
     return spread[..., 2 * MAX_REACH: 2 * MAX_REACH + height, 2 * MAX_REACH: 2 * MAX_REACH + width]
 
 
 def defocus(x: Tensor, generator: torch.Generator, *, sigma: tuple[float, float] = (1.0, MAX_SIGMA)) -> Tensor:
-    """Out of focus: a Gaussian of sigma U(1, 5) or the disk of the same spread, drawn for each sample."""
+    """Defocus: a Gaussian of sigma U(1, 5) pixels or the disk with equal spread, drawn for each sample."""
     drawn = uniform(x.shape[0], *sigma, generator)
     disk = disk_spread((2 * drawn).clamp(max=MAX_REACH - 1))  # a disk of radius r has a standard deviation of r/2
     kernels = torch.where(chance(x.shape[0], 0.5, generator), disk, gaussian_spread(drawn))
@@ -132,7 +132,7 @@ def defocus(x: Tensor, generator: torch.Generator, *, sigma: tuple[float, float]
 
 
 def random_curve(x: Tensor, knots: Tensor) -> Tensor:
-    """A smooth curve through knots at even steps of [0, 1], applied to grey values.
+    """Apply a smooth curve through equally spaced knots on [0, 1] to grey values.
 
     Args:
         x: (B, 1, H, W) in [0, 1].

@@ -1,4 +1,4 @@
-"""The names under which option files find data sets and damages."""
+"""Registries of data sets and damages, by their names in option files."""
 
 from option.schema import Options
 from utils.registry import Registry
@@ -8,7 +8,7 @@ SCENARIOS = Registry("scenario", __package__)
 
 
 def scenario_shares(options: Options) -> dict[str, float]:
-    """The damages that an option file names, each a known one, and their shares.
+    """The damages selected by the options, with their shares.
 
     Raises:
         UserError: unknown damage; names file and key.

@@ -1,4 +1,4 @@
-"""What synthesis hands to training: damaged pictures, and the truth about them."""
+"""The output of synthesis: damaged pictures with their ground truth."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from utils.errors import UserError
 
-INFRARED, VISIBLE = 1, 2  # indices of ROLES in `models/protocol.py`, which this room does not import; 0 is none
+INFRARED, VISIBLE = 1, 2  # indices of ROLES in `models/protocol.py`, which this package does not import; 0 is none
 IVF, MEF, MFF = 1, 2, 3  # indices of its TASKS; 0 is none
 
 
@@ -15,29 +15,29 @@ IVF, MEF, MFF = 1, 2, 3  # indices of its TASKS; 0 is none
 class Sample:
     """Synthetic pairs, or stacks of up to N pictures, of one batch.
 
-    At every pixel one of the masks is 1 (the largest of soft masks): what is shown at all is fully kept by one of
-    the pictures. Then for a pair c = m1 m2 is the smaller mask, and common + unique1 + unique2 = target exactly.
+    At every pixel the largest mask is 1: everything in the target is fully kept by one of the pictures. For a pair,
+    c = m1 m2 is therefore the smaller mask, and common + unique1 + unique2 = target exactly.
 
     Shape letters: B samples, N pictures of the longest stack in the batch, H and W pixels.
 
     Attributes:
         x1, x2: the damaged pair, or the first two pictures of a stack, (B, 3, H, W) in [0, 1].
-        mask1, mask2: what each keeps of the target, (B, 1, H, W) in [0, 1].
+        mask1, mask2: share of the target that each keeps, (B, 1, H, W) in [0, 1].
         target: the undamaged photograph, (B, 3, H, W) in [0, 1].
-        truth: (B,), 1 where the fused image should equal the target pixel by pixel, 0 where the target cannot be
-            reached from the pictures in full resolution. Default 0.
-        head: (B,), 1 where a full-resolution head may learn from the sample, 0 where the damage would teach it
-            wrongly (noise: the most salient is the worst). Default 0. See ``models/highres.py``.
+        truth: (B,), 1 if the fused image should equal the target at every pixel, 0 if the target cannot be
+            recovered from the pictures at full resolution. Default 0.
+        head: (B,), 1 if a full-resolution head may learn from the sample, 0 if the damage would mislead it (with
+            noise, the most salient picture is the worst). Default 0. See ``models/highres.py``.
         clean1, clean2: the pair before sensor noise and glare, (B, 3, H, W): the structure that a head should
             keep. Default: the pair itself.
-        more: the other pictures of a stack, (B, N - 2, 3, H, W); copies of x1 where a sample has fewer.
-        more_masks: their masks, (B, N - 2, 1, H, W); 0 where a sample has fewer pictures.
+        more: the other pictures of a stack, (B, N - 2, 3, H, W); padded with copies of x1.
+        more_masks: their masks, (B, N - 2, 1, H, W); padded with 0.
         more_clean: as clean1, for ``more``.
-        count: (B,) int64, pictures of each sample. Default 2.
-        infrared: (B,) int64, which picture is the infrared one: 1 or 2; 0 where none is. Default 0.
+        count: (B,) int64, number of pictures of each sample. Default 2.
+        infrared: (B,) int64, which picture is infrared: 1 or 2; 0 if none. Default 0.
         task: (B,) int64, ``IVF``, ``MEF`` or ``MFF``. Default 0, none.
-        warm: (B, 1, H, W) in [0, 1], objects that are warmer than their surroundings and should be seen in the
-            fused picture. Default 0.
+        warm: (B, 1, H, W) in [0, 1], objects warmer than their surroundings, which should be visible in the fused
+            picture. Default 0.
     """
 
     x1: Tensor
@@ -84,7 +84,7 @@ class Sample:
 
     @property
     def masks(self) -> Tensor:
-        """What each picture keeps of the target, (N, B, 1, H, W)."""
+        """Share of the target that each picture keeps, (N, B, 1, H, W)."""
         return self._stacked(self.mask1, self.mask2, self.more_masks)
 
     @property
@@ -94,19 +94,19 @@ class Sample:
 
     @property
     def present(self) -> Tensor:
-        """(N, B) bool, False where a sample has fewer than N pictures."""
+        """Mask of existing pictures, (N, B) bool; False for padding."""
         return torch.arange(2 + self.more.shape[1], device=self.count.device).view(-1, 1) < self.count
 
     @property
     def roles(self) -> Tensor:
-        """(N, B) int64, ``INFRARED`` or ``VISIBLE``; 0 for pictures of samples without an infrared one."""
+        """Role of each picture, (N, B) int64: ``INFRARED`` or ``VISIBLE``; 0 in samples without an infrared picture."""
         number = torch.arange(1, 3 + self.more.shape[1], device=self.infrared.device).view(-1, 1)
         roles = torch.where(number == self.infrared, INFRARED, VISIBLE)
         return roles * ((self.infrared > 0) & self.present)
 
     @property
     def shared(self) -> Tensor:
-        """c = m1 m2, the share of the target that both of a pair keep, (B, 1, H, W).
+        """Share of the target that both pictures of a pair keep, c = m1 m2, (B, 1, H, W).
 
         Raises:
             UserError: the samples are stacks.
@@ -118,17 +118,17 @@ class Sample:
 
     @property
     def common(self) -> Tensor:
-        """What both of a pair show: c x."""
+        """Content shown by both pictures of a pair: c x."""
         return self.shared * self.target
 
     @property
     def unique1(self) -> Tensor:
-        """What only the first of a pair shows: (m1 - c) x."""
+        """Content shown only by the first picture of a pair: (m1 - c) x."""
         return (self.mask1 - self.shared) * self.target
 
     @property
     def unique2(self) -> Tensor:
-        """What only the second of a pair shows: (m2 - c) x."""
+        """Content shown only by the second picture of a pair: (m2 - c) x."""
         return (self.mask2 - self.shared) * self.target
 
     @staticmethod
@@ -138,13 +138,13 @@ class Sample:
 
 def stack_of(pictures: Tensor, masks: Tensor, target: Tensor, *, clean: Tensor | None = None,
              truth: Tensor | None = None) -> Sample:
-    """A ``Sample`` of stacks from which a head may learn.
+    """Make a ``Sample`` of stacks from which a head may learn.
 
     Args:
-        pictures: (N, B, 3, H, W), N of at least 2.
+        pictures: (N, B, 3, H, W), N >= 2.
         masks: (N, B, 1, H, W).
         target: (B, 3, H, W).
-        clean: the pictures without noise, as ``pictures``; none given: the pictures.
+        clean: the pictures without noise, shaped like ``pictures``; None for ``pictures``.
         truth: as in ``Sample``.
     """
     clean = pictures if clean is None else clean
@@ -153,10 +153,10 @@ def stack_of(pictures: Tensor, masks: Tensor, target: Tensor, *, clean: Tensor |
 
 
 def join_samples(parts: list[Sample]) -> Sample:
-    """One batch of several; shorter stacks are filled up to the longest.
+    """Concatenate batches; shorter stacks are padded to the longest.
 
     Args:
-        parts: batches of one picture size.
+        parts: batches with equal picture sizes.
     """
     longest = max(part.more.shape[1] for part in parts)
     filled = [_filled(part, longest) for part in parts]
@@ -164,12 +164,12 @@ def join_samples(parts: list[Sample]) -> Sample:
 
 
 def select_samples(sample: Sample, rows: Tensor) -> Sample:
-    """The samples with those numbers, in that order."""
+    """Select samples by index, in the given order."""
     return Sample(*(getattr(sample, field.name)[rows] for field in fields(Sample)))
 
 
 def _filled(part: Sample, longest: int) -> dict[str, Tensor]:
-    """A sample's fields, with stacks of ``longest`` pictures beyond the first two."""
+    """The fields of a sample, with stacks padded to ``longest`` pictures after the first two."""
     values = {field.name: getattr(part, field.name) for field in fields(Sample)}
     missing = longest - part.more.shape[1]
     if missing:

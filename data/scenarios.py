@@ -1,12 +1,12 @@
 """Damage that looks like the tasks: focus, exposure and lost contrast. (Thermal and glare: `data/sensing.py`.)
 
-A scenario takes photographs x (B, 3, S, S) in [0, 1] and a generator and returns a ``Sample``. All samples are
-made at once on the device of x, and every draw comes from the generator. docs/SCENARIOS.md has pictures.
+A scenario maps photographs x (B, 3, S, S) in [0, 1] and a generator to a ``Sample``. All samples are computed in one
+batch on the device of x, with random numbers from the generator. docs/SCENARIOS.md shows pictures.
 
-What each image *keeps*. Where damage is linear, x_i = m_i x + (1 - m_i) n_i with some n_i that is not the
-photograph (blurred, black, white), and m_i is the mask. Where it is not (exposure, thermal, glare), v_i is the
-visibility: the local slope of the image in the photograph's grey values, that is how much of a small contrast
-of the scene arrives; the masks are m_i = v_i / max(v1, v2). In both cases max(m1, m2) = 1 at every pixel, so that
+Masks define what each image *keeps*. Linear damage has the form x_i = m_i x + (1 - m_i) n_i, where n_i does not show
+the photograph (blurred, black, white) and m_i is the mask. For other damage (exposure, thermal, glare), the visibility
+v_i is the local slope of the image with respect to the photograph's grey values, that is, the gain of a small contrast
+of the scene; the masks are m_i = v_i / max(v1, v2). In both cases max(m1, m2) = 1 at every pixel, so that
 common + unique1 + unique2 = target.
 """
 
@@ -26,7 +26,7 @@ from data.registry import SCENARIOS
 from data.sample import MEF, MFF, Sample
 from utils.pictures.colour import TORCHVISION_LUMA, luma
 
-MILD_JITTER = 0.6  # smallest brightness, contrast and saturation: these scenarios bring their own damage
+MILD_JITTER = 0.6  # smallest factor of brightness, contrast and saturation; these scenarios add their own damage
 _SLOPE_STEP = 0.02
 _LEAST_VISIBILITY = 1e-3
 
@@ -37,7 +37,7 @@ def grey(x: Tensor) -> Tensor:
 
 
 def some_grey(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Photographs of which ``share`` have lost their colour."""
+    """Convert a random ``share`` of the photographs to grey."""
     return torch.where(chance(x.shape[0], share, generator), grey(x).expand_as(x), x)
 
 
@@ -49,7 +49,7 @@ def masks_of(visible1: Tensor, visible2: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def swap_some(sample: Sample, generator: torch.Generator) -> Sample:
-    """First and second image exchanged in half of the samples."""
+    """Swap the first and second image in a random half of the samples."""
     swap = chance(sample.x1.shape[0], 0.5, generator)
     for one, two in (("x1", "x2"), ("mask1", "mask2"), ("clean1", "clean2")):
         first, second = getattr(sample, one), getattr(sample, two)
@@ -61,17 +61,17 @@ def swap_some(sample: Sample, generator: torch.Generator) -> Sample:
 
 def pair_of(x1: Tensor, x2: Tensor, masks: tuple[Tensor, Tensor], target: Tensor, *, truth: bool = False,
             clean1: Tensor | None = None, clean2: Tensor | None = None) -> Sample:
-    """A ``Sample`` from which a full-resolution head may learn; ``truth``: pixel by pixel."""
+    """Make a ``Sample`` from which a full-resolution head may learn; with ``truth``, also pixel by pixel."""
     ones = target.new_ones(target.shape[0])
     return Sample(x1, x2, *masks, target, ones if truth else None, ones, clean1, clean2)
 
 
 @SCENARIOS.register("focus")
 def focus_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """Two focus settings: x1 sharp inside a region, x2 outside, out of focus elsewhere.
+    """Two focus settings: x1 is sharp inside a region, x2 outside; the rest is out of focus.
 
-    The region's soft border s gives m1 = min(1, 2 s) and m2 = min(1, 2 - 2 s): across the border sharpness passes
-    from one image to the other, and on it both are sharp, so the photograph can be had back at every pixel.
+    With the region's soft mask s, m1 = min(1, 2 s) and m2 = min(1, 2 - 2 s): both images are sharp on the border
+    line, so that the photograph can be recovered at every pixel.
     """
     s = region_mask(x.shape[0], x.shape[-1], generator)
     mask1, mask2 = (2 * s).clamp(max=1), (2 - 2 * s).clamp(max=1)
@@ -81,16 +81,16 @@ def focus_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 
 def tone_curve(x: Tensor, strength: Tensor) -> Tensor:
-    """A sensor's S-curve: x mixed with x^2 (3 - 2 x) by ``strength`` in [0, 1]."""
+    """S-shaped tone curve of a sensor: x mixed with x^2 (3 - 2 x) by ``strength`` in [0, 1]."""
     return torch.lerp(x, x * x * (3 - 2 * x), strength)
 
 
 @SCENARIOS.register("exposure")
 def exposure_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """Two exposures of the whole scene, with a camera's tone curve and 8-bit steps.
+    """Two exposures of the whole scene, with a camera's tone curve and 8-bit quantisation.
 
     Under: x^U(1, 2) U(0.1, 0.5). Over: x^U(0.5, 1) U(1.2, 3) + U(0, 0.15), clipped. The visibility is the slope of
-    the curve from scene to image, mean over the channels, clipping included.
+    the map from scene to image, averaged over the channels, including clipping.
     """
     batch = x.shape[0]
     gamma1, gain1 = uniform(batch, 1, 2, generator), uniform(batch, 0.1, 0.5, generator)
@@ -109,19 +109,19 @@ def exposure_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 
 def _slope(curve, x: Tensor) -> Tensor:
-    """Mean over the channels of a rising curve's slope at x, by differences; (B, 1, H, W)."""
+    """Slope of an increasing curve at x by finite differences, averaged over the channels; (B, 1, H, W)."""
     rise = curve(x + _SLOPE_STEP) - curve(x - _SLOPE_STEP)
     return (rise / (2 * _SLOPE_STEP)).mean(dim=1, keepdim=True)
 
 
 def lose_contrast(x: Tensor, region: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Contrast lost in a region: too dark, too bright, or strongly blurred with an offset, one for each sample.
+    """Reduce the contrast in a region: too dark, too bright, or strongly blurred with an offset; one kind per sample.
 
-    Inside, k = U(0.05, 0.5) of the photograph is left over black, over white, or (blurred first) over a grey.
+    Inside, a share k = U(0.05, 0.5) of the photograph is mixed with black, with white, or (blurred first) with grey.
 
     Returns:
-        The damaged image, and the share of the photograph itself that is left at each pixel: k inside, 0 where
-        it was blurred too.
+        The damaged image, and the share of the photograph that is left at each pixel: k inside, or 0 where it was
+        also blurred.
     """
     batch = x.shape[0]
     k, offset = uniform(batch, 0.05, 0.5, generator), uniform(batch, 0, 1, generator)
@@ -135,13 +135,13 @@ def lose_contrast(x: Tensor, region: Tensor, generator: torch.Generator) -> tupl
 
 @SCENARIOS.register("contrast")
 def contrast_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """Regional loss of contrast: each image loses regions of its own; the regions do not meet; grey in 70 %."""
+    """Regional loss of contrast: the images lose disjoint regions; 70 % of the samples are grey."""
     x = some_grey(x, 0.7, generator)
     batch, size = x.shape[0], x.shape[-1]
     field, width = smooth_field(batch, size, generator), uniform(batch, 0.7, 6.0, generator)
     high, low = (soften(side, level_at(side, 1 - uniform(batch, 0.2, 0.45, generator)), width)
                  for side in (field, -field))
-    # The difference of the two, cut at 0, keeps the soft borders apart: no pixel is lost in both.
+    # The difference of the two, clipped at 0, keeps the soft borders disjoint: no pixel is lost in both images.
     x1, kept1 = lose_contrast(x, (high - low).clamp(min=0), generator)
     x2, kept2 = lose_contrast(x, (low - high).clamp(min=0), generator)
     return pair_of(x1, x2, (kept1, kept2), x)

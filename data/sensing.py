@@ -30,19 +30,19 @@ _KNOTS = 5
 
 
 def calm(image: Tensor, sigma: float | Tensor) -> Tensor:
-    """Gaussian blur; sigma one number or (B, 1, 1, 1)."""
+    """Gaussian blur; sigma in pixels is a number or (B, 1, 1, 1)."""
     sigma = sigma if isinstance(sigma, Tensor) else image.new_full((image.shape[0], 1, 1, 1), sigma)
     return convolve_each(image, gaussian_spread(sigma))
 
 
 def things(g: Tensor, generator: torch.Generator) -> Tensor:
-    """Things of a photograph that may be warm: where a smooth region and a band of its grey values meet.
+    """Objects of a photograph that may be warm: the intersection of a smooth region and a band of grey values.
 
     Args:
         g: grey, (B, 1, S, S).
 
     Returns:
-        (B, 1, S, S) in [0, 1], about a tenth of the picture; the borders follow the photograph's edges.
+        (B, 1, S, S) in [0, 1], about a tenth of the picture; borders follow the edges of the photograph.
     """
     batch, size = g.shape[0], g.shape[-1]
     region = region_mask(batch, size, generator, area=(0.08, 0.3), cells=(3, 5), border=(3.0, 6.0))
@@ -55,10 +55,10 @@ def things(g: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def thermal_view(g: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Surroundings as heat: a random smooth curve of the grey values, weak, with slow drifts.
+    """Thermal view of the surroundings: a random smooth curve of the grey values with low contrast and slow drifts.
 
     Returns:
-        (B, 1, S, S), and the size of its slope in the photograph's grey values, at most 1.
+        (B, 1, S, S), and the magnitude of its slope with respect to the photograph's grey values, at most 1.
     """
     batch, size = g.shape[0], g.shape[-1]
     knots = uniform((batch, _KNOTS), 0, 1, generator)
@@ -71,10 +71,10 @@ def thermal_view(g: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]
 
 
 def dim_view(x: Tensor, warm: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The visible image at night (gain U(0.15, 0.7), darker in places) or in haze; warm things nearly lost.
+    """The visible image at night (gain U(0.15, 0.7), darker in places) or in haze; warm objects are nearly invisible.
 
     Returns:
-        (B, 3, S, S), and what is left of the photograph's contrast at each pixel, (B, 1, S, S).
+        (B, 3, S, S), and the share of the photograph's contrast left at each pixel, (B, 1, S, S).
     """
     batch, size = x.shape[0], x.shape[-1]
     places = torch.sigmoid(1.5 * smooth_field(batch, size, generator))
@@ -89,12 +89,12 @@ def dim_view(x: Tensor, warm: Tensor, generator: torch.Generator) -> tuple[Tenso
 
 @SCENARIOS.register("thermal")
 def thermal_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """A thermal camera beside one for visible light, at night or in haze.
+    """A thermal and a visible camera at night or in haze.
 
-    Thermal: grey; a random smooth curve of the grey values (paint says little about heat), low in contrast, a
-    little soft; some things lifted to warm. Visible: darkened or hazed, those things nearly lost. The target is
-    the undamaged photograph with the things lifted: brighter by what they lack to their warmth, never darker,
-    their colour and detail kept. On the things the thermal image keeps everything.
+    Thermal: grey, a random smooth curve of the grey values (since paint is unrelated to heat), low in contrast and
+    slightly soft, with some objects raised to warm. Visible: darkened or hazy, with those objects nearly invisible.
+    Target: the undamaged photograph with the objects raised to their warmth, never darkened, with colour and detail
+    kept. On the objects the mask of the thermal image is 1.
     """
     batch = x.shape[0]
     x = some_grey(x, 0.5, generator)
@@ -107,7 +107,7 @@ def thermal_damage(x: Tensor, generator: torch.Generator) -> Sample:
     thermal = calm(torch.lerp(heat, warmth + detail, warm), softness).clamp(0, 1)
     visible, left = dim_view(x, warm, generator)
     target = (x + 0.85 * warm * (warmth - base).clamp(min=0)).clamp(0, 1)
-    slope = calm(slope, 2.0)  # a curve's slope jumps from pixel to pixel, what can be seen does not
+    slope = calm(slope, 2.0)  # the slope of the curve jumps between pixels, visibility does not
     masks = masks_of(torch.lerp(slope, torch.ones_like(slope), warm), left)
     sample = pair_of(thermal.expand_as(x), visible, masks, target)
     sample.infrared.fill_(1)
@@ -115,7 +115,7 @@ def thermal_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 
 def _one_of_two(x: Tensor, generator: torch.Generator) -> Sample:
-    """Lost contrast in half of the samples, two exposures in the others."""
+    """Lost contrast in half of the samples, two exposures in the other half."""
     first, second = contrast_damage(x, generator), exposure_damage(x, generator)
     which = chance(x.shape[0], 0.5, generator)
     names = ("x1", "x2", "mask1", "mask2", "target")
@@ -126,15 +126,15 @@ def _one_of_two(x: Tensor, generator: torch.Generator) -> Sample:
 
 @SCENARIOS.register("sensor")
 def sensor_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """Light sensor noise to be rejected, over pairs with lost contrast or of two exposures.
+    """Weak sensor noise, to be rejected, on pairs with lost contrast or two exposures.
 
-    Read noise U(0.005, 0.04) and shot noise that grows with the root of the brightness; blurred to grains of up to
-    a pixel; in one image only in two of three samples. Masks, target and clean1, clean2 are those of the pair
-    without noise: noise is part of nothing.
+    Read noise U(0.005, 0.04), and shot noise proportional to the square root of the brightness; blurred to grains of
+    up to a pixel; in only one image in two of three samples. Masks, target, clean1 and clean2 are those of the pair
+    without noise.
     """
     sample = _one_of_two(x, generator)
     batch = x.shape[0]
-    spared = uniform(batch, 0, 3, generator).floor()  # 0: first image, 1: second, 2: none is spared
+    spared = uniform(batch, 0, 3, generator).floor()  # image without noise: 0 first, 1 second, 2 neither
     noisy = []
     for index, clean in enumerate((sample.x1, sample.x2)):
         grains = calm(torch.randn(x.shape, generator=generator, device=x.device),
@@ -145,7 +145,7 @@ def sensor_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 
 def glare_of(batch: int, size: int, generator: torch.Generator) -> Tensor:
-    """Light of two lamps that a lens spreads: a saturated core, a halo, a veil and a horizontal streak.
+    """Light of two lamps scattered in a lens: a saturated core, a halo, a veil and a horizontal streak.
 
     Returns:
         (B, 1, S, S) >= 0, to be added to an image.
@@ -166,10 +166,10 @@ def glare_of(batch: int, size: int, generator: torch.Generator) -> Tensor:
 
 @SCENARIOS.register("glare")
 def glare_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """Glare of lamps to be rejected: the first image looks into it, the second (dimmed or thermal-like) does not.
+    """Glare of lamps, to be rejected: it affects the first image but not the second (dimmed or thermal-like).
 
-    The visibility of the first is 1 where the glare leaves it unclipped and 0 in the saturated core; of the second
-    its contrast. clean1 is the first image without glare.
+    The visibility of the first image is 1 where glare does not clip it and 0 in the saturated core; that of the
+    second is its contrast. clean1 is the first image without glare.
     """
     batch = x.shape[0]
     x = some_grey(x, 0.5, generator)
@@ -177,7 +177,7 @@ def glare_damage(x: Tensor, generator: torch.Generator) -> Sample:
     glare = glare * torch.lerp(torch.ones_like(x), uniform((batch, 3, 1, 1), 0.7, 1.0, generator), 0.8)
     gain = uniform(batch, 0.3, 0.8, generator)
     heat, slope = thermal_view(grey(x), generator)
-    blind = chance(batch, 0.5, generator)  # to visible light: the second camera sees heat
+    blind = chance(batch, 0.5, generator)  # the second camera sees heat instead of visible light
     second = torch.where(blind, heat.expand_as(x), gain * x)
     seen = torch.where(blind, slope, gain.expand_as(slope))
     veil = 1 / (1 + glare.mean(dim=1, keepdim=True))

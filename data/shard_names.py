@@ -1,4 +1,4 @@
-"""Which shards a ``dataroot`` stands for, and how many photographs they hold."""
+"""Expands a ``dataroot`` to shards, and counts their photographs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from utils.errors import MissingFileError, UserError
 
 INDEX_NAME = "shards.json"
 MOST_SHARDS = 1_000_000
-_SHOWN = 200  # letters of a mistaken dataroot
+_SHOWN = 200  # characters of a faulty dataroot shown in messages
 _STEPS = re.compile(r"\{(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?\}")
 
 
 def shard_urls(dataroot: str, *, allow_programs: bool = False) -> list[str]:
-    """The shards that ``dataroot`` stands for: a folder, or names with ``{000..127}``.
+    """The shards in a ``dataroot``: a folder, or names with ``{000..127}``.
 
     Args:
         dataroot: a folder, or one or more URLs with braces, joined by ``::``.
-        allow_programs: accept URLs that webdataset reads through a program: ``pipe:`` runs any command, ``http:``,
-            ``s3:`` and the like run curl, gsutil or ais.
+        allow_programs: accept URLs that webdataset reads through a program: ``pipe:`` runs any command; ``http:``,
+            ``s3:`` and similar run curl, gsutil or ais.
 
     Raises:
-        MissingFileError: a local shard is not there.
-        UserError: there is none, there are too many, or a URL would start a program.
+        MissingFileError: a local shard does not exist.
+        UserError: no shards, too many shards, or a URL that would start a program.
     """
     if os.path.isdir(dataroot):  # False for what is no name at all, where Path.is_dir raises
         urls = [str(path) for path in sorted(Path(dataroot).glob("*.tar"))]
@@ -62,7 +62,7 @@ def _expanded(dataroot: str) -> list[str]:
 
 
 def _at_most(pattern: str) -> int:
-    """At least as many names as braces stand for, without writing them down: choices are multiplied."""
+    """Upper bound of the number of names in a brace pattern, as a product of choices, without expanding it."""
     bound = 1
     for first, last, step in _STEPS.findall(pattern):
         bound *= abs(int(last) - int(first)) // max(int(step or 1), 1) + 1
@@ -90,10 +90,10 @@ def _path(url: str) -> Path:
 
 
 def counted(urls: list[str]) -> int | None:
-    """Photographs in the shards by the ``shards.json`` beside them; None where one is not counted.
+    """Number of photographs according to ``shards.json`` next to the shards; None if a shard is not listed.
 
     Raises:
-        UserError: a ``shards.json`` is no list of counts.
+        UserError: a ``shards.json`` does not contain counts.
     """
     total = 0
     for folder in {_path(url).parent for url in urls}:

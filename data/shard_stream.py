@@ -1,7 +1,7 @@
-"""Streams photographs out of WebDataset tar shards (``data/shards.py`` writes them).
+"""Streams photographs from WebDataset tar shards (written by ``data/shards.py``).
 
-Nothing but the shards in use is opened. Every epoch has its own order of the shards; each process, and each worker
-in it, reads shards of its own and shuffles inside of them.
+Only shards in use are open. Each epoch has its own order of the shards. Each worker of each process reads separate
+shards and shuffles within them.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _LABEL = "shards"
 
 @dataclass(frozen=True)
 class Limits:
-    """What is too large to be read.
+    """Size limits; larger pictures are skipped.
 
     Attributes:
-        member_bytes: of one encoded picture.
-        pixels: of one decoded picture.
+        member_bytes: bytes of an encoded picture.
+        pixels: pixels of a decoded picture.
     """
 
     member_bytes: int = MEMBER_BYTES
@@ -49,7 +49,7 @@ class Limits:
 
 
 class Position(NamedTuple):
-    """How far a stream has come: shards used up, and pictures taken out of the one after them."""
+    """Position of a stream: number of finished shards, and of pictures taken from the current one."""
 
     shards: int = 0
     pictures: int = 0
@@ -57,11 +57,11 @@ class Position(NamedTuple):
 
 @dataclass
 class Share:
-    """Which part of which epoch a process reads; copied into its workers when an epoch starts.
+    """The part of an epoch that a process reads; copied to its workers at the start of the epoch.
 
     Attributes:
-        positions: where each stream starts; none given: at its beginning.
-        batch: the first batch of the epoch that is still to come.
+        positions: start position of each stream; empty for the beginning.
+        batch: index of the next batch in the epoch.
     """
 
     rank: int
@@ -77,7 +77,7 @@ class Share:
 
 @dataclass(frozen=True)
 class ShardBatch:
-    """What a worker hands over: photographs, of which stream, where that stream is now, and what was bad."""
+    """A worker's batch: photographs, their stream, the position of that stream, and the problems found."""
 
     photos: PhotoBatch | None
     stream: int
@@ -91,13 +91,13 @@ class ShardBatch:
 
 
 class ShardStream(IterableDataset):
-    """The batches of one process; batch k of an epoch is made of stream k modulo the number of workers.
+    """The batches of one process; batch k of an epoch comes from stream k modulo the number of workers.
 
     Args:
         urls: all shards.
-        share: this process's part; changed by the loader between epochs.
+        share: the part of this process; changed by the loader between epochs.
         cache_size: the short side is reduced to this.
-        limits: what is left out as too large.
+        limits: size limits.
     """
 
     def __init__(self, urls: list[str], share: Share, cache_size: int, limits: Limits) -> None:
@@ -107,7 +107,7 @@ class ShardStream(IterableDataset):
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         wanted = len(range(self.share.batch + worker, self.share.batches, workers))
-        # The loader asks worker 0 first, wherever the epoch is taken up.
+        # The loader always starts with worker 0, even in the middle of an epoch.
         stream = (self.share.batch + worker) % workers
         problems: dict[str, str] = {}
         photos = self._photos(stream, workers, problems)
@@ -125,7 +125,7 @@ class ShardStream(IterableDataset):
             problems.clear()
 
     def _photos(self, stream: int, streams: int, problems: dict[str, str]) -> Iterator[tuple[Photo, Position]]:
-        """Photographs without end, each with the position behind it."""
+        """Endless stream of photographs, each with the position after it."""
         share = self.share
         shards, passed = share.positions[stream] if share.positions else Position()
         barren = 0
@@ -137,7 +137,7 @@ class ShardStream(IterableDataset):
             barren += 1
             for taken, (name, data) in enumerate(self._shuffled(url, turn, problems), 1):
                 if taken <= passed:
-                    continue  # handed out before the run was resumed
+                    continue  # returned before the run was resumed
                 try:
                     photo = decode_photo(data, self.cache_size, Path(name), self.limits.pixels)
                 except UserError as error:
@@ -148,7 +148,7 @@ class ShardStream(IterableDataset):
             shards, passed = shards + 1, 0
 
     def _shuffled(self, url: str, turn: int, problems: dict[str, str]) -> Iterator[tuple[str, bytes]]:
-        """The encoded pictures of a shard, (name, bytes), in an order of the epoch."""
+        """The encoded pictures of a shard, (name, bytes), in the order of the epoch."""
         draw = random.Random(derive_seed("shard", self.share.seed, self.share.epoch, turn, url))
         buffer: list[tuple[str, bytes]] = []
         try:
@@ -156,31 +156,31 @@ class ShardStream(IterableDataset):
                 buffer.append(entry)
                 if len(buffer) == _BUFFER:
                     yield buffer.pop(draw.randrange(_BUFFER))
-        except Exception as error:  # tar, network and pipes each have errors of their own
+        except Exception as error:  # tar, network and pipes raise different errors
             problems[url] = f"{url}: the shard breaks off ({type(error).__name__}: {error})"
         draw.shuffle(buffer)
         yield from buffer
 
 
 class ShardLoader:
-    """Batches of the current epoch out of shards, for one of ``world`` processes.
+    """Batches of the current epoch from shards, for one of ``world`` processes.
 
-    An epoch is a number of batches, the same for each process: the photographs that ``shards.json`` counts, at most
-    ``samples``; or ``samples`` where there is no count. A process whose shards hold less begins anew with them.
-    Resuming is exact: the shard in use is read again from its start, and what was handed out is passed over.
+    An epoch has the same number of batches in each process. Its photographs are those counted in ``shards.json``, at
+    most ``samples``; without counts, ``samples``. A process that reaches the end of its shards starts again.
+    Resuming is exact: the current shard is read again from its start, skipping the pictures already returned.
 
     Args:
         urls: the shards.
-        photographs: how many make an epoch, over all processes.
-        batch_size: photographs in a batch of this process.
+        photographs: photographs per epoch, over all processes.
+        batch_size: photographs per batch of this process.
         seed, rank, world: as in :class:`data.loading.OrderedLoader`.
-        workers: reading processes; not more than there are shards for.
+        workers: reading processes; at most one per shard.
         cache_size: the short side is reduced to this.
-        pin: hand out pinned memory.
-        limits: what is left out as too large.
+        pin: return pinned memory.
+        limits: size limits.
 
     Attributes:
-        skipped: name and reason of what could not be read, so far (by this process).
+        skipped: name -> reason, for the files that this process could not read so far.
 
     Raises:
         UserError: fewer shards than processes.
@@ -202,11 +202,11 @@ class ShardLoader:
         self._pin = pin
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in an epoch."""
         return self._share.batches
 
     def __iter__(self) -> Iterator[PhotoBatch]:
-        """The batches of the current epoch that were not handed out yet; then the next epoch becomes current."""
+        """The remaining batches of the current epoch; at its end, the next epoch becomes current."""
         share = self._share
         share.positions = tuple(self._positions)
         # Workers copy the share when they start, so every epoch starts its own.
@@ -223,20 +223,20 @@ class ShardLoader:
         self._start(share.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Starts an epoch (from 0) at its first batch; right after resuming inside that epoch, goes on there."""
+        """Start an epoch (from 0) at its first batch, or at the resumed position if it lies in this epoch."""
         if not (self._resumed and epoch == self._share.epoch):
             self._start(epoch)
         self._resumed = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, batch, and for each stream its :class:`Position` as two numbers."""
+        """Epoch, batch, and the :class:`Position` of each stream as two numbers."""
         share = self._share
         return {"epoch": share.epoch, "batch": share.batch,
                 "positions": [list(position) for position in self._positions],
                 "items": share.batch * share.batch_size * share.world}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved position; with another number of workers, at about the same shards."""
+        """Continue from a saved position; approximately, if the number of workers has changed."""
         share = self._share
         self._start(state["epoch"])
         share.batch = min(state["items"] // (share.batch_size * share.world), share.batches)
@@ -263,17 +263,17 @@ class ShardLoader:
 @DATASETS.register("webdataset")
 def build_shard_loader(options: TrainDataOptions, *, seed: int, run_dir: str | Path | None = None, rank: int = 0,
                        world: int = 1, device: torch.device | str = "cpu") -> ShardLoader:
-    """Photographs out of the shards that ``dataroot`` names, as :class:`data.photos.PhotoBatch` es.
+    """Loader of photographs from the shards in ``dataroot``, as :class:`data.photos.PhotoBatch`.
 
     Args:
-        options: ``dataset.train``; ``samples`` bounds the photographs of an epoch.
-        seed: decides all orders.
-        run_dir: not used; shards need no list.
-        rank, world: this process among those of the run.
-        device: the training device; CUDA gets pinned memory.
+        options: ``dataset.train``; ``samples`` limits the photographs of an epoch.
+        seed: determines the order of each epoch.
+        run_dir: unused; shards need no list.
+        rank, world: index of this process and number of processes.
+        device: the training device; CUDA uses pinned memory.
 
     Raises:
-        UserError: no shards are named, one is missing, or a URL would start a program without leave.
+        UserError: no shards are given, one is missing, or a URL would start a program that is not allowed.
     """
     if not options.photo_root:
         raise UserError("dataset.train.dataroot is not set; give the shards, such as shards/shard-{000000..000127}.tar")

@@ -1,10 +1,10 @@
-"""Photographs in WebDataset tar shards, for sets that outgrow a disk or that many machines read at once.
+"""Packs photographs into WebDataset tar shards, for sets that exceed a disk or are read by many machines.
 
     python -m data.shards FOLDER OUT        writes OUT/shard-000000.tar, ... and OUT/shards.json
 
     dataset.train: {type: webdataset, dataroot: "OUT/shard-{000000..000049}.tar"}   (or just OUT)
 
-Shards of other origin work as well. Those that are read by a program (``http://...``, ``pipe:curl ...``) need
+Other WebDataset shards work as well. Those read through a program (``http://...``, ``pipe:curl ...``) need
 ``--set dataset.train.allow_programs=true`` on the command line.
 """
 
@@ -38,16 +38,16 @@ MEMBER_BYTES = 512_000_000
 
 def read_shard(url: str, *, member_bytes: int = MEMBER_BYTES,
                problems: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
-    """The pictures of a shard in their order: (shard/key.extension, bytes). Other members are left out.
+    """The pictures of a shard in order: (shard/key.extension, bytes). Other members are skipped.
 
     Args:
-        url: a file, or what else ``gopen`` of webdataset opens (see :func:`data.shard_names.shard_urls`).
-        member_bytes: a larger picture is left out unread. (webdataset's own reader would load it whole.)
-        problems: gets the name and the reason of pictures that are left out.
+        url: a file, or a URL accepted by webdataset's ``gopen`` (see :func:`data.shard_names.shard_urls`).
+        member_bytes: larger pictures are skipped without being read; webdataset's own reader would load them.
+        problems: receives name -> reason for skipped pictures.
     """
     with gopen(url) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
         for member in archive:
-            archive.members = []  # else the archive remembers all of them
+            archive.members = []  # otherwise the archive keeps all members in memory
             if not member.isreg() or Path(member.name).suffix.lower() not in SUFFIXES:
                 continue
             name = f"{url}/{member.name}"
@@ -60,19 +60,19 @@ def read_shard(url: str, *, member_bytes: int = MEMBER_BYTES,
 
 
 def write_shards(folder: Path, out: Path, *, size: int = 1000, seed: int = 1) -> dict[str, int]:
-    """Packs the pictures of a folder, shuffled once, as they are; broken ones are left out with a warning.
+    """Pack the picture files of a folder, shuffled and unchanged; broken ones are skipped with a warning.
 
     Args:
         folder: searched recursively.
-        out: gets the shards and their counts (``shards.json``); must hold no shard.
-        size: pictures in a shard.
-        seed: decides the order.
+        out: folder for the shards and their counts (``shards.json``); must not contain shards.
+        size: pictures per shard.
+        seed: determines the order.
 
     Returns:
-        Pictures in each shard, by its name.
+        Number of pictures by shard name.
 
     Raises:
-        UserError: nothing to pack, ``out`` holds shards already, or the disk is full.
+        UserError: nothing to pack, ``out`` already contains shards, or the disk is full.
     """
     if any(out.glob("*.tar")):
         raise UserError(f"{out} holds shards already; give an empty folder")
@@ -113,7 +113,7 @@ def _whole_pictures(files: Iterator[Path]) -> Iterator[tuple[str, bytes]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Packs a folder."""
+    """Pack a folder from the command line."""
     parser = argparse.ArgumentParser(prog="python -m data.shards", description="Pack a folder of pictures in shards.")
     parser.add_argument("folder", type=Path, help="pictures, searched recursively")
     parser.add_argument("out", type=Path, help="folder for the shards")

@@ -1,7 +1,7 @@
 """Simulated pairs from one photograph: what a thermal camera, two exposures or two focus settings might show.
 
-For demo pictures and tests. (Training pairs are made on the device, in `data/synthesis.py`.) Pictures here are
-float32 (H, W, 3) or (H, W) in [0, 1]; places are given as shares of width and height.
+For demo pictures and tests; training pairs are made on the device, in `data/synthesis.py`. Pictures are float32
+(H, W, 3) or (H, W) in [0, 1]; positions are shares of width and height.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ def object_mask(image: np.ndarray, outline: Sequence[tuple[float, float]], margi
     Args:
         image: (H, W, 3).
         outline: rough polygon of (x, y) shares.
-        margin: how far the outline may be off, as share of the longer side.
+        margin: tolerance of the outline, as a share of the longer side.
 
     Returns:
         (H, W) in [0, 1].
     """
     shape, size = image.shape[:2], tuple(length // 2 for length in image.shape[:2])
-    # At half size GrabCut is five times as fast, and its border is softened anyway.
+    # GrabCut is five times as fast at half size, and its border is softened anyway.
     small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     rough = polygon_mask(outline, size)
     radius = max(2, round(margin * max(size)))
@@ -71,14 +71,14 @@ def thermal(image: np.ndarray, warm: Sequence[tuple[np.ndarray, float]], seed: i
     Args:
         image: (H, W, 3).
         warm: (mask (H, W), heat in [0, 1]) of each warm object, later ones on top.
-        seed: of the sensor noise.
+        seed: seed of the sensor noise.
 
     Returns:
         (H, W) in [0, 1].
     """
     grey = image @ np.float32(LUMA)
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.3)
-    # A surface's temperature has little to do with its paint: weak, and not even monotone in the grey value.
+    # Temperature hardly depends on paint: low contrast, and not monotone in the grey value.
     heat = 0.16 + 0.17 * np.sin(2.2 * smooth) + 0.10 * (smooth - cv2.GaussianBlur(smooth, (0, 0), 9))
     for mask, warmth in warm:
         surface = warmth + 0.35 * (smooth - cv2.GaussianBlur(smooth, (0, 0), 25))
@@ -88,7 +88,7 @@ def thermal(image: np.ndarray, warm: Sequence[tuple[np.ndarray, float]], seed: i
 
 
 def dim(image: np.ndarray, exposure: float, seed: int = 0) -> np.ndarray:
-    """A night view: ``exposure`` of the light, sensor noise, 8-bit steps to come."""
+    """A night view: light multiplied by ``exposure``, with sensor noise; not yet quantised."""
     linear = image**_GAMMA * exposure
     noise = np.random.default_rng(seed).normal(0, 1, linear.shape) * np.sqrt(2e-5 + 4e-4 * linear)
     return (linear + noise).clip(0, 1).astype(np.float32) ** np.float32(1 / _GAMMA)
@@ -106,7 +106,7 @@ def bracket(image: np.ndarray, light: np.ndarray, stops: float) -> tuple[np.ndar
     Args:
         image: (H, W, 3).
         light: (H, W), stops by which each place is brighter than in the photograph: makes the wide range.
-        stops: each picture is exposed this many stops below and above.
+        stops: exposure offset of both pictures, below and above.
     """
     under, over = exposures(image, light, (-stops, stops))
     return under, over
@@ -124,7 +124,7 @@ def exposures(image: np.ndarray, light: np.ndarray, stops: Sequence[float]) -> l
 
 
 def _shoulder(linear: np.ndarray) -> np.ndarray:
-    """A camera's tone curve: bright light bends towards white, losing its colour before its last detail."""
+    """A camera's tone curve: highlights approach white and lose colour before detail."""
     bent = linear / (1 + linear**4) ** 0.25
     peak = (bent @ np.float32(LUMA))[..., None]
     fade = ((peak - 0.7) / 0.3).clip(0, 1) ** 2
@@ -132,14 +132,14 @@ def _shoulder(linear: np.ndarray) -> np.ndarray:
 
 
 def slope(size: tuple[int, int], towards: tuple[float, float], depth: float) -> np.ndarray:
-    """A smooth ramp (height, width) from -depth to depth that grows in the direction (x, y)."""
+    """A smooth ramp (height, width) from -depth to depth, increasing in the direction (x, y)."""
     y, x = np.mgrid[-1:1:size[0] * 1j, -1:1:size[1] * 1j].astype(np.float32)
     ramp = x * towards[0] + y * towards[1]
     return depth * np.tanh(2.2 * ramp / np.abs(ramp).max()).astype(np.float32)
 
 
 def disk_blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Out of focus: mean over a disk with a soft rim."""
+    """Defocus: mean over a disk with a soft rim."""
     reach = int(np.ceil(radius)) + 1
     y, x = np.mgrid[-reach:reach + 1, -reach:reach + 1]
     disk = (radius + 0.5 - np.hypot(x, y)).clip(0, 1)
@@ -149,19 +149,19 @@ def disk_blur(image: np.ndarray, radius: float) -> np.ndarray:
 def focus_pair(image: np.ndarray, near: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """(near in focus, far in focus) of a scene of two distances.
 
-    An object out of focus spreads over its surroundings; surroundings out of focus do not take up its colour.
+    A defocused object spreads over its surroundings; defocused surroundings do not take up its colour.
 
     Args:
         image: (H, W, 3).
-        near: (H, W) mask of what is near, soft.
-        radius: of the blur disk, in pixels.
+        near: (H, W) soft mask of near objects.
+        radius: radius of the blur disk in pixels.
     """
     mask = near[..., None]
     behind = disk_blur(image * (1 - mask), radius) / np.maximum(disk_blur(1 - near, radius), 1e-3)[..., None]
     near_sharp = mask * image + (1 - mask) * behind.clip(0, 1)
     spread = disk_blur(near, radius)[..., None]
     in_front = disk_blur(image * mask, radius)
-    # What lies behind the object is not known: beside its border the photograph's own surroundings stand in.
+    # The background behind the object is unknown; near its border it is filled with the photograph's surroundings.
     surroundings = image * (1 - mask) + behind.clip(0, 1) * mask
     far_sharp = in_front + (1 - spread) * surroundings
     return near_sharp.clip(0, 1), far_sharp.clip(0, 1)

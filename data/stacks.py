@@ -1,7 +1,7 @@
-"""Focus stacks and exposure brackets of 2 to 9 pictures, as a lens and a sensor make them.
+"""Focus stacks and exposure brackets of 2 to 9 pictures, simulated by models of a lens and a sensor.
 
-Both are scenarios (see `data/scenarios.py`) with a third argument, the number of pictures; their attribute
-``stacks`` tells the synthesis so. Shape letters: B samples, N pictures, S side in pixels.
+Both are scenarios (see `data/scenarios.py`) with a third argument, the number of pictures, marked by the attribute
+``stacks``. Shape letters: B samples, N pictures, S side in pixels.
 """
 
 import torch
@@ -23,8 +23,8 @@ from data.registry import SCENARIOS
 from data.sample import MEF, MFF, Sample, stack_of
 from data.scenarios import MILD_JITTER, grey
 
-_SPREADS = (0.0, 0.8, 1.8, 3.2, 5.0)  # standard deviations of the blurs that others are mixed from
-_SHARP = 0.6  # standard deviation at which a picture counts as 1/e sharp
+_SPREADS = (0.0, 0.8, 1.8, 3.2, 5.0)  # standard deviations in pixels of the blurs that are interpolated
+_SHARP = 0.6  # standard deviation in pixels at which the sharpness is 1/e
 _BREATHING = 0.01
 _LEAST = 1e-3
 _READ_NOISE, _SHOT_NOISE = (0.0005, 0.004), (0.002, 0.012)  # of the sensor's full range
@@ -32,14 +32,14 @@ _READ_NOISE, _SHOT_NOISE = (0.0005, 0.004), (0.002, 0.012)  # of the sensor's fu
 
 @SCENARIOS.register("defocus")
 def defocus_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sample:
-    """Focus settings of one lens, near things before a background.
+    """A focus stack of near objects in front of a background.
 
-    A near layer (things from the next photograph, or regions of this one whose borders follow its edges) lies over
-    a background, which for three and more pictures has depths of its own. Each picture blurs each layer by its
-    distance from the plane in focus, with a disk or a Gaussian of up to 5 pixels' standard deviation. The near
-    layer is blurred together with its opacity, so out of focus it spreads over the sharp background. In half of
-    the samples the frame breathes: it grows by up to 1 % from the far plane to the near one. Target: all in focus.
-    A mask says how sharp a picture is at a pixel, divided by the sharpest; a spread layer hides what is behind it.
+    A near layer (objects from the next photograph, or regions of this one whose borders follow its edges) covers a
+    background, whose depth varies in stacks of three and more. Each picture blurs each layer according to its
+    distance from the focal plane, with a disk or a Gaussian of up to 5 pixels standard deviation. The near layer is
+    blurred together with its opacity, so that it spreads over the background when out of focus. In half of the
+    samples the frame breathes: its scale grows by up to 1 % from the far to the near plane. Target: all in focus.
+    Masks are sharpness relative to the sharpest picture at each pixel; a spread layer hides what is behind it.
 
     Args:
         x: photographs, (B, 3, S, S) in [0, 1].
@@ -71,7 +71,7 @@ def defocus_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sam
 
 
 def _near_layer(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What is near, (B, 3, S, S), and its opacity, (B, 1, S, S): pasted things or regions of the photograph."""
+    """The near layer (B, 3, S, S) and its opacity (B, 1, S, S): pasted objects or regions of the photograph."""
     batch, size = x.shape[0], x.shape[-1]
     things = object_masks(batch, 2, size, generator, height=(0.3, 1.0)).amax(dim=1, keepdim=True)
     region = region_mask(batch, size, generator, border=(3.0, 8.0))
@@ -81,7 +81,7 @@ def _near_layer(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _background_depth(batch: int, size: int, generator: torch.Generator, count: int) -> Tensor:
-    """Depth of the background, (B, 1, S, S): 0 is far, 1 is where the near layer lies. Flat for two pictures."""
+    """Depth of the background, (B, 1, S, S): 0 is far, 1 is the depth of the near layer. Flat for two pictures."""
     field = smooth_field(batch, size, generator, cells=(2, 3))
     ramp = torch.linspace(-1, 1, size, device=generator.device).view(1, 1, -1, 1)
     slope = uniform(batch, 0, 0.5, generator)
@@ -90,13 +90,13 @@ def _background_depth(batch: int, size: int, generator: torch.Generator, count: 
 
 
 def _planes(batch: int, count: int, generator: torch.Generator) -> Tensor:
-    """Depths in focus from 0 to 1 with even steps, in random order, (N, B, 1, 1, 1)."""
+    """Focal depths from 0 to 1 in equal steps and random order, (N, B, 1, 1, 1)."""
     order = torch.rand(count, batch, generator=generator, device=generator.device).argsort(dim=0)
     return (order / (count - 1)).view(count, batch, 1, 1, 1)
 
 
 def _blur_levels(x: Tensor, disk: Tensor) -> Tensor:
-    """A picture at each blur of ``_SPREADS``, (levels, B, C, S, S); ``disk`` (B, 1, 1, 1) bool: else Gaussian."""
+    """A picture with each blur of ``_SPREADS``, (levels, B, C, S, S); ``disk`` (B, 1, 1, 1) bool, else Gaussian."""
     levels = [x]
     for sigma in _SPREADS[1:]:
         spread = x.new_full((x.shape[0], 1, 1, 1), sigma)
@@ -106,7 +106,7 @@ def _blur_levels(x: Tensor, disk: Tensor) -> Tensor:
 
 
 def _at_level(levels: Tensor, sigma: Tensor) -> Tensor:
-    """The picture blurred by ``sigma`` (B, 1, S, S) at each pixel: a mix of the two levels around it."""
+    """The picture blurred by ``sigma`` (B, 1, S, S) at each pixel, interpolated between the two nearest levels."""
     result = torch.zeros_like(levels[0])
     for index, level in enumerate(levels):
         below = _SPREADS[index - 1] if index else -1.0
@@ -118,12 +118,12 @@ def _at_level(levels: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _breathe(pictures: Tensor, sharpness: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures and masks of frames that grow about their centre.
+    """Scale pictures and masks about their centre.
 
     Args:
         pictures: (N, B, 3, S, S).
         sharpness: (N, B, 1, S, S).
-        scale: (N, B, 1, 1, 1), 1 leaves a frame as it is.
+        scale: (N, B, 1, 1, 1); 1 keeps the frame unchanged.
     """
     both = torch.cat([pictures, sharpness], dim=2).flatten(0, 1)
     size = both.shape[-1]
@@ -143,14 +143,14 @@ def masks_of_all(visible: Tensor) -> Tensor:
 
 @SCENARIOS.register("bracket")
 def bracket_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sample:
-    """Exposures of one scene whose light exceeds what one picture holds.
+    """An exposure bracket of a scene whose dynamic range exceeds that of one picture.
 
-    The photograph, made linear, is lit by a field of light: smooth, or with borders that follow the photograph's
-    edges, 1 to 2.5 stops brighter and darker. The shutter times are even steps over that range. Each picture: light
-    times shutter, shot and read noise, clipped at the sensor's full well, a camera's curve (gamma 1.8 to 2.6, then
-    an S-curve of random strength), 8-bit steps. Target: the photograph through the same curve, every place well
-    exposed. ``clean`` is without noise. A mask is the slope of the curve there (0 where clipped), times how near the
-    place is to its good exposure, divided by the largest.
+    The linearised photograph is multiplied by a light field, smooth or with borders that follow its edges, 1 to 2.5
+    stops brighter and darker. Shutter times cover that range in equal steps. Each picture: light times shutter, shot
+    and read noise, clipping at full well, a camera curve (gamma 1.8 to 2.6, then an S-curve of random strength) and
+    8-bit quantisation. Target: the photograph through the same curve, well exposed everywhere. ``clean`` is without
+    noise. A mask is the slope of the curve (0 where clipped) times the closeness to a good exposure, divided by the
+    largest.
 
     Args:
         x: photographs, (B, 3, S, S) in [0, 1].
@@ -160,7 +160,7 @@ def bracket_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sam
     strength, gamma = uniform(batch, 0, 0.8, generator), uniform(batch, 1.8, 2.6, generator)
 
     def response(light: Tensor) -> Tensor:
-        """The camera's curve, light (.., B, C, S, S) >= 0 -> [0, 1]."""
+        """The camera curve: light (.., B, C, S, S) >= 0 -> [0, 1]."""
         y = light.clamp(1e-6, 1) ** (1 / gamma)
         return torch.lerp(y, y * y * (3 - 2 * y), strength)
 
@@ -177,7 +177,7 @@ def bracket_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sam
 
 
 def _light(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A field of light in about [-1, 1], (B, 1, S, S): smooth, or a bright region that follows edges (a window)."""
+    """A light field, approximately in [-1, 1], (B, 1, S, S): smooth, or a bright region along edges (a window)."""
     batch, size = x.shape[0], x.shape[-1]
     smooth = smooth_field(batch, size, generator, cells=(2, 4)).clamp(-2, 2) / 2
     region = follow_edges(region_mask(batch, size, generator, cells=(2, 4), border=(3.0, 8.0)), grey(x))
@@ -185,7 +185,7 @@ def _light(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _shutters(stops: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Shutter times in stops that cover the range of light, in random order, (N, B, 1, 1, 1)."""
+    """Shutter times in stops, covering the range of the light in random order, (N, B, 1, 1, 1)."""
     batch = stops.shape[0]
     low, high = (-stops).amin(dim=(1, 2, 3), keepdim=True), (-stops).amax(dim=(1, 2, 3), keepdim=True)
     order = torch.rand(count, batch, generator=generator, device=generator.device).argsort(dim=0)
@@ -193,7 +193,7 @@ def _shutters(stops: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _sensor_noise(exposed: Tensor, generator: torch.Generator) -> Tensor:
-    """Read noise, and shot noise that grows with the root of the light; (N, B, 3, S, S)."""
+    """Read noise, and shot noise proportional to the square root of the light; (N, B, 3, S, S)."""
     batch = exposed.shape[1]
     read, shot = uniform(batch, *_READ_NOISE, generator), uniform(batch, *_SHOT_NOISE, generator)
     normal = torch.randn(exposed.shape, generator=generator, device=exposed.device)

@@ -1,4 +1,4 @@
-"""Two loaders side by side: the photographs and the registered pairs of stage 2, or of a head."""
+"""Combines the loaders of photographs and of registered pairs, for stage 2 and for heads."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from utils.engine.batches import Loader
 
 @dataclass(frozen=True)
 class StreamBatch:
-    """One step's pictures.
+    """The pictures of one step.
 
     Attributes:
         photos: a batch of photographs.
@@ -29,10 +29,10 @@ class StreamBatch:
 
 
 class JoinedSamples:
-    """Samples of photographs and of real pairs as one batch.
+    """Joins samples of photographs and of real pairs to one batch.
 
     Args:
-        photos, pairs: make a ``Sample`` of a batch and generators, of one picture size.
+        photos, pairs: map a batch and generators to a ``Sample``; both with the same picture size.
     """
 
     def __init__(self, photos: Callable[..., Sample], pairs: Callable[..., Sample]) -> None:
@@ -44,44 +44,44 @@ class JoinedSamples:
 
 
 class PairedStreams:
-    """A batch of each of two loaders a step.
+    """Takes a batch from each of two loaders per step.
 
-    Epochs are the photographs'. The pairs go round on their own: when all were seen, their next epoch begins, with
-    a new order; a new epoch of the photographs takes the pairs up where they are.
+    Epochs are counted in photographs. The pairs cycle independently: after all pairs, they start again in a new
+    order; a new epoch of the photographs does not restart them.
 
     Args:
-        photos, pairs: loaders; ``pairs`` goes on to its next epoch by itself when one has ended.
+        photos, pairs: loaders; ``pairs`` advances to its next epoch automatically.
     """
 
     def __init__(self, photos: Loader, pairs: Loader) -> None:
         self.photos, self.pairs = photos, pairs
-        self._round: Iterator[Any] | None = None  # kept over epochs of the photographs, with what workers read ahead
+        self._round: Iterator[Any] | None = None  # kept across epochs of the photographs, with its prefetched batches
 
     def __len__(self) -> int:
-        """Batches of a whole epoch of photographs."""
+        """Number of batches in an epoch of photographs."""
         return len(self.photos)
 
     def __iter__(self) -> Iterator[StreamBatch]:
-        """The batches of the photographs' current epoch that were not handed out yet, each with pairs."""
+        """The remaining batches of the current epoch of photographs, each with pairs."""
         for photos in self.photos:
             yield StreamBatch(photos, self._next_pairs())
 
     def set_epoch(self, epoch: int) -> None:
-        """Starts an epoch of the photographs; the pairs go on where they are."""
+        """Start an epoch of the photographs; the pairs continue."""
         self.photos.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Positions of both after the batch that was handed out last."""
+        """Positions of both loaders after the last batch returned."""
         return {"photos": self.photos.state_dict(), "pairs": self.pairs.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved position, in both."""
+        """Continue both loaders from a saved position."""
         self._round = None
         self.photos.load_state_dict(state["photos"])
         self.pairs.load_state_dict(state["pairs"])
 
     def _next_pairs(self) -> Any:
-        for _ in range(2):  # the round may have just ended, and was perhaps saved there: then a new one begins
+        for _ in range(2):  # the cycle may have just ended, possibly at a saved position: then a new one starts
             if self._round is None:
                 self._round = iter(self.pairs)
             pairs = next(self._round, None)

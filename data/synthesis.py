@@ -1,7 +1,7 @@
-"""From photographs to training pairs: crop, jitter, masks and damage, batched on the training device.
+"""Makes training pairs from photographs: crop, jitter, masks and damage, batched on the training device.
 
-docs/METHOD.md, section 2. There is no loop over samples: the same code runs on CPU and GPU, and every random number
-comes from the generators that are handed in.
+Source: docs/METHOD.md, section 2. There are no loops over samples, the same code runs on CPU and GPU, and all random
+numbers come from the given generators.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from utils.pictures.colour import TORCHVISION_LUMA, luma
 
 COARSE_GRID = 13
 FINE_GRIDS = (26, 27)
-JITTER_LOW = 0.1  # the published smallest factor; a damage may ask for another by its attribute jitter_low
+JITTER_LOW = 0.1  # smallest factor, as published; a damage can override it with its attribute jitter_low
 
 
 def random_boxes(sizes: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.08, 1.0),
                  ratio: tuple[float, float] = (3 / 4, 4 / 3), attempts: int = 10) -> Tensor:
-    """Boxes of RandomResizedCrop, drawn for a whole batch.
+    """Draw the boxes of RandomResizedCrop for a whole batch.
 
-    All attempts of all photographs are drawn at once and the first that fits is taken; the fallback is
-    torchvision's central crop.
+    All attempts of all photographs are drawn at once, and the first that fits is used; the fallback is torchvision's
+    central crop.
 
     Args:
         sizes: (B, 2) height and width of each photograph, int64.
@@ -54,10 +54,10 @@ def random_boxes(sizes: Tensor, generator: torch.Generator, *, area: tuple[float
 
 
 def _resize_matrix(start: Tensor, length: Tensor, size: int, source: int) -> Tensor:
-    """Linear maps (B, size, source) of an antialiased bilinear resize of ``length`` pixels from ``start``.
+    """Matrices (B, size, source) of an antialiased bilinear resize of ``length`` pixels from ``start``.
 
-    The triangle filter of ``interpolate(mode="bilinear", antialias=True)``: support grows with the scale when
-    shrinking, weights are cut at the box and divided by their sum.
+    The triangle filter of ``interpolate(mode="bilinear", antialias=True)``: its support grows with the reduction
+    factor; weights outside the box are dropped and the rest normalised.
     """
     start, length = start.float().view(-1, 1, 1), length.float().view(-1, 1, 1)
     scale = length / size
@@ -70,13 +70,13 @@ def _resize_matrix(start: Tensor, length: Tensor, size: int, source: int) -> Ten
 
 
 def crop_resize(pixels: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
-    """Cut a box out of every photograph and resize it, bilinear with antialias, as two matrix products.
+    """Crop each photograph to a box and resize it (bilinear, antialiased) by two matrix products.
 
     Args:
-        pixels: (B, C, Hmax, Wmax), uint8 or float, padded at the right and below.
+        pixels: (B, C, Hmax, Wmax), uint8 or float, padded at the right and bottom.
         boxes: (B, 4) top, left, height, width.
-        size: side S of the result.
-        flip: (B,) bool, mirror left and right.
+        size: side S of the result in pixels.
+        flip: (B,) bool, flip horizontally.
 
     Returns:
         (B, C, S, S) float32; uint8 input is scaled to [0, 1].
@@ -92,15 +92,15 @@ def crop_resize(pixels: Tensor, boxes: Tensor, size: int, flip: Tensor | None = 
 
 def colour_jitter(x: Tensor, mean_grey: Tensor, generator: torch.Generator,
                   low: float | Tensor = JITTER_LOW) -> Tensor:
-    """Brightness, contrast and saturation, each a factor U(low, 1), one draw a photograph.
+    """Scale brightness, contrast and saturation by factors U(low, 1), drawn once per photograph.
 
-    As no factor exceeds 1 nothing clips and the order has no effect:
+    Since no factor exceeds 1, nothing is clipped and the order does not matter:
     ``b (k (t x + (1 - t) grey) + (1 - k) mean grey)``.
 
     Args:
         x: (B, 3, H, W) in [0, 1].
         mean_grey: (B,) mean grey of each whole photograph, before the crop.
-        low: smallest factor, one number or one for each photograph (B,).
+        low: smallest factor, a number or (B,).
     """
     factors = torch.rand(3, x.shape[0], 1, 1, 1, generator=generator, device=x.device)
     low = low.view(-1, 1, 1, 1) if isinstance(low, Tensor) else low
@@ -110,7 +110,7 @@ def colour_jitter(x: Tensor, mean_grey: Tensor, generator: torch.Generator,
 
 
 def _enlarge(cells: Tensor, grid: Tensor, size: int) -> Tensor:
-    """Cells (B, K, G, G), of which the first ``grid`` (B,) a side count, to (B, K, S, S) by nearest neighbour."""
+    """Enlarge the first ``grid`` (B,) cells per side of (B, K, G, G) to (B, K, S, S) by nearest neighbour."""
     index = torch.arange(size, device=cells.device).view(1, -1) * grid.view(-1, 1) // size
     rows = index.view(-1, 1, size, 1).expand(-1, cells.shape[1], -1, cells.shape[3])
     columns = index.view(-1, 1, 1, size).expand(-1, cells.shape[1], size, -1)
@@ -118,10 +118,10 @@ def _enlarge(cells: Tensor, grid: Tensor, size: int) -> Tensor:
 
 
 def draw_masks(batch: int, size: int, generator: torch.Generator, device: torch.device | str) -> Tensor:
-    """The two masks of noise damage, m1 + m2 >= 1 everywhere.
+    """Draw the two masks of noise damage, with m1 + m2 >= 1 everywhere.
 
     Returns:
-        (B, 2, S, S) float32, of zeros and ones.
+        (B, 2, S, S) float32, zeros and ones.
     """
     masks = fill_masks(*overlapping_masks(batch, size, generator, device), generator)
     swap = torch.rand(batch, generator=generator, device=device) < 0.5
@@ -130,11 +130,11 @@ def draw_masks(batch: int, size: int, generator: torch.Generator, device: torch.
 
 def overlapping_masks(batch: int, size: int, generator: torch.Generator,
                       device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
-    """Two masks a photograph, each the product of a coarse and a fine grid; both may drop a pixel.
+    """Draw two masks per photograph, each the product of a coarse and a fine grid; both may drop the same pixel.
 
     Returns:
-        masks (B, 2, S, S), their density p (B, 1, 1, 1), and the cells a side of the two fine grids g2 and g3
-        (2, B), of which g3 is for :func:`fill_masks`.
+        Masks (B, 2, S, S), their density p (B, 1, 1, 1), and the cells per side of the fine grids g2 and g3, (2, B);
+        g3 is used by :func:`fill_masks`.
     """
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, device=device)
@@ -149,7 +149,7 @@ def overlapping_masks(batch: int, size: int, generator: torch.Generator,
 
 
 def fill_masks(masks: Tensor, p: Tensor, fine: Tensor, generator: torch.Generator) -> Tensor:
-    """Where both masks drop a pixel, a third grid of density p gives it to the first, else to the second."""
+    """Assign pixels dropped by both masks to the first mask by a third grid of density p, else to the second."""
     batch, size, largest = masks.shape[0], masks.shape[-1], max(FINE_GRIDS)
     choice = torch.rand(batch, generator=generator, device=masks.device)
     cells = torch.rand(batch, 1, largest, largest, generator=generator, device=masks.device) < p
@@ -167,7 +167,7 @@ def clipped_noise(shape: torch.Size, generator: torch.Generator, device: torch.d
 
 @SCENARIOS.register("noise")
 def noise_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """The published damage: what a mask drops is replaced by noise (docs/METHOD.md, section 2).
+    """The published damage: pixels dropped by a mask are replaced by noise (docs/METHOD.md, section 2).
 
     Args:
         x: photographs, (B, 3, S, S) in [0, 1].
@@ -179,14 +179,14 @@ def noise_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 
 class Synthesizer:
-    """Photographs in, training samples out.
+    """Makes training samples from photographs.
 
     Args:
-        image_size: side S of the pictures.
-        scenarios: name of a damage -> its share of the samples (shares are divided by their sum).
-        jitter: whether colours are jittered, as published.
-        most_pictures: a damage that can make stacks (its attribute ``stacks``) gets a number of pictures from 2 to
-            this, one draw a batch; 2: pairs only.
+        image_size: side S of the pictures in pixels.
+        scenarios: name of a damage -> its share of the samples; shares are normalised.
+        jitter: whether to jitter colours, as published.
+        most_pictures: largest number of pictures for a damage that can make stacks (attribute ``stacks``); drawn
+            once per batch from 2 to this. 2: pairs only.
     """
 
     def __init__(self, image_size: int = 224, scenarios: Mapping[str, float] | None = None, *,
@@ -201,7 +201,7 @@ class Synthesizer:
 
     def photograph(self, batch, generators: Mapping[str, torch.Generator],
                    low: float | Tensor = JITTER_LOW) -> Tensor:
-        """Jittered random crops (B, 3, S, S) in [0, 1] of a ``PhotoBatch``; ``low`` as in `colour_jitter`."""
+        """Jittered random crops (B, 3, S, S) in [0, 1] from a ``PhotoBatch``; ``low`` as in `colour_jitter`."""
         boxes = random_boxes(batch.sizes, generators["crop"])
         x = crop_resize(batch.pixels, boxes, self.image_size)
         return colour_jitter(x, batch.means, generators["crop"], low) if self.jitter else x
@@ -226,13 +226,13 @@ class Synthesizer:
         return self._mixed(x, which, damage, count)
 
     def _choose(self, count: int, generator: torch.Generator) -> Tensor:
-        """A scenario's index for each sample, (B,)."""
+        """Draw the index of a scenario for each sample, (B,)."""
         drawn = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
         edges = (self.shares.cumsum(0) / self.shares.sum()).to(drawn.device)
         return torch.searchsorted(edges, drawn, right=True).clamp(max=len(self.damages) - 1)
 
     def _mixed(self, x: Tensor, which: Tensor, generator: torch.Generator, count: int) -> Sample:
-        """Each sample under a scenario of its own; a scenario sees its samples as one batch."""
+        """Apply its scenario to each sample; each scenario processes its samples as one batch."""
         order, parts = [], []
         for index, damage in enumerate(self.damages):
             rows = (which == index).nonzero().squeeze(1)
@@ -243,7 +243,7 @@ class Synthesizer:
 
 
 def _damaged(damage, x: Tensor, generator: torch.Generator, count: int) -> Sample:
-    """A damage's sample, of ``count`` pictures where it can make stacks, with the task that the damage imitates."""
+    """Apply a damage, with ``count`` pictures if it can make stacks, and set the task that it imitates."""
     sample = damage(x, generator, count) if getattr(damage, "stacks", False) else damage(x, generator)
     sample.task.fill_(getattr(damage, "task", 0))
     return sample

@@ -1,4 +1,4 @@
-"""Warm targets: things that a thermal camera sees at once, whatever they look like in visible light."""
+"""Warm targets: objects that are obvious to a thermal camera, whatever their appearance in visible light."""
 
 import torch
 from torch import Tensor
@@ -16,14 +16,14 @@ _WHITE = 0.97
 
 
 def surroundings(g: Tensor, mask: Tensor) -> Tensor:
-    """Mean grey around each pixel without what the mask covers.
+    """Mean grey around each pixel, excluding masked pixels.
 
     Args:
         g: grey, (B, 1, S, S).
-        mask: things to leave out, (B, 1, S, S) in [0, 1].
+        mask: objects to exclude, (B, 1, S, S) in [0, 1].
 
     Returns:
-        (B, 1, S, S); deep inside of large things the mean of the whole picture takes over.
+        (B, 1, S, S); approaches the mean of the whole picture deep inside large objects.
     """
     outside = 1 - mask
     whole = (g * outside).mean(dim=(-2, -1), keepdim=True) / outside.mean(dim=(-2, -1), keepdim=True).clamp(min=1e-3)
@@ -33,7 +33,7 @@ def surroundings(g: Tensor, mask: Tensor) -> Tensor:
 
 
 def cold_noise(batch: int, size: int, generator: torch.Generator) -> Tensor:
-    """What an uncooled thermal camera adds: grain, streaks along rows or columns, weak cloudy texture.
+    """Noise of an uncooled thermal camera: grain, streaks along rows or columns, weak cloudy texture.
 
     Returns:
         (B, 1, S, S), signed.
@@ -49,9 +49,9 @@ def cold_noise(batch: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def _paint(x: Tensor, mask: Tensor, around: Tensor, generator: torch.Generator) -> Tensor:
-    """The visible picture with things in it: darker, as bright as, or brighter than what is around them.
+    """Paint objects into the visible picture: darker than, as bright as, or brighter than their surroundings.
 
-    A third of the samples each. The texture is that of the next photograph of the batch.
+    Each case has a third of the samples. The texture is that of the next photograph in the batch.
     """
     batch = x.shape[0]
     kind = uniform(batch, -1, 2, generator).floor()  # -1, 0, 1
@@ -63,13 +63,13 @@ def _paint(x: Tensor, mask: Tensor, around: Tensor, generator: torch.Generator) 
 
 @SCENARIOS.register("targets")
 def target_damage(x: Tensor, generator: torch.Generator) -> Sample:
-    """Things that are bright in the infrared picture and of any brightness in the visible one.
+    """Objects that are bright in the infrared picture and of any brightness in the visible one.
 
-    Infrared: the surroundings as weak, cold heat with grain, streaks and clouds; up to three things lifted by
-    U(0.25, 0.8). Visible: the photograph, dimmed in half of the samples, with the things darker than, as bright as
-    or brighter than their surroundings. Target: the visible picture with each thing raised to the infrared's
-    contrast with its surroundings. Where white leaves no room for that, a thing whose visible contrast is larger
-    than what can be reached keeps it: dark on snow is seen as well. ``clean`` of the infrared is without noise.
+    Infrared: cold, low-contrast surroundings with grain, streaks and clouds; up to three objects raised by
+    U(0.25, 0.8). Visible: the photograph, dimmed in half of the samples, with the objects darker than, as bright as
+    or brighter than their surroundings. Target: the visible picture with each object raised to its infrared contrast.
+    Where white limits this and the visible contrast of an object is larger than the reachable one, it is kept: a dark
+    object on snow is visible as well. ``clean`` of the infrared picture is without noise.
     """
     batch, size = x.shape[0], x.shape[-1]
     x = some_grey(x, 0.4, generator)
@@ -100,16 +100,16 @@ def target_damage(x: Tensor, generator: torch.Generator) -> Sample:
 
 
 def _lifted(visible: Tensor, warm: Tensor, around: Tensor, contrast: Tensor) -> tuple[Tensor, Tensor]:
-    """The visible picture with warm things raised by ``contrast`` above what is around them, never darkened.
+    """Raise warm objects in the visible picture by ``contrast`` above their surroundings, never darkening them.
 
     Args:
         visible: (B, 3, S, S) in [0, 1].
-        warm: the things, (B, 1, S, S) in [0, 1].
+        warm: the objects, (B, 1, S, S) in [0, 1].
         around: grey of their surroundings, (B, 1, S, S).
-        contrast: what they exceed their surroundings by in the infrared picture, (B, 1, S, S) >= 0.
+        contrast: their contrast with the surroundings in the infrared picture, (B, 1, S, S) >= 0.
 
     Returns:
-        (B, 3, S, S), and the share of the contrast that the visible picture shows by itself, (B, 1, S, S).
+        (B, 3, S, S), and the share of the contrast already present in the visible picture, (B, 1, S, S).
     """
     g = grey(visible)
     reach = torch.minimum(contrast, (_WHITE - around).clamp(min=0))
