@@ -1,4 +1,4 @@
-"""Attention over heads, computed as it is fastest where it runs.
+"""Multi-head attention, with the fastest implementation for each device.
 
 Shape letters: B batch, L tokens, D width, H heads, C channels a head.
 """
@@ -12,10 +12,10 @@ from torch.autograd.function import once_differentiable
 
 
 class _BlockwiseAttention(torch.autograd.Function):
-    """Attention in bf16 on a CPU, some heads at a time, so that their scores stay in the cache.
+    """Attention in bf16 on a CPU, a few heads at a time, so that their scores stay in the cache.
 
-    Every operand is copied once into a matrix a head, which products take as it lies; what came from one linear
-    map comes in, and gets its gradient, as one tensor. Measured against the library's kernel in docs/SPEED.md.
+    Copies each operand once into one contiguous matrix per head. Outputs of one linear map are passed, and get their
+    gradient, as one tensor. Measured against the library's kernel in docs/SPEED.md.
     """
 
     BLOCK_BYTES = 5 << 20
@@ -60,7 +60,7 @@ class _BlockwiseAttention(torch.autograd.Function):
 
     @staticmethod
     def blocks(q: Tensor, k: Tensor) -> list[slice]:
-        """Slices of the heads whose scores fill about ``BLOCK_BYTES``."""
+        """Slices of heads whose scores take about ``BLOCK_BYTES``."""
         step = max(1, _BlockwiseAttention.BLOCK_BYTES // (q.shape[1] * k.shape[1] * q.element_size()))
         return [slice(i, min(i + step, len(q))) for i in range(0, len(q), step)]
 
@@ -73,7 +73,7 @@ def _by_head(part: Tensor, dim: int, heads: int, batch: int) -> Iterator[Tensor]
 
 
 def _by_token(pieces: Iterator[Tensor], shape: torch.Size, dim: int, heads: int) -> Tensor:
-    """The reverse of :func:`_by_head` for gradients: takes n from ``pieces``, sums what was repeated."""
+    """The reverse of :func:`_by_head` for gradients: takes n tensors from ``pieces`` and sums repeated rows."""
     rows, length, width = shape
     out = None
     for index in range(width // dim):
@@ -87,13 +87,13 @@ def _by_token(pieces: Iterator[Tensor], shape: torch.Size, dim: int, heads: int)
 def attention(heads: int, *parts: Tensor) -> Tensor:
     """Softmax attention, softmax(q kᵀ / √C) v, over ``heads`` heads.
 
-    The one place that decides how it is computed, by measurement: block by block in bf16 on a CPU, else by the
-    library's kernel.
+    Selects the implementation found fastest by measurement: block by block in bf16 on a CPU, else the library's
+    kernel.
 
     Args:
         heads: H.
-        parts: query, key and value along the last dimension, (B', L, n D) with n of them in each: one tensor for
-            all, or two, or three. The first has B rows; one with fewer, B', serves B / B' stacked groups.
+        parts: query, key and value, concatenated along the last dimension: one to three tensors (B', L, n D) with n
+            of the three in each. The first has B rows; a tensor with B' < B rows is shared by B / B' stacked groups.
 
     Returns:
         (B, L, D).

@@ -1,4 +1,4 @@
-"""Fusion without weights: what every report is read against.
+"""Fusion rules without weights, the baselines of every report.
 
 `Average`, `Maximum`, `LaplacianPyramid`, `SaliencePyramid` and `Mertens` take any number of images of one
 scene through ``fuse_many``; ``decompose`` is the same for a pair, in the form of the learned models. All work on
@@ -21,7 +21,7 @@ from models.registry import MODELS
 
 
 class Baseline(nn.Module):
-    """A fusion rule without parameters. A subclass gives :meth:`fuse_many`."""
+    """A fusion rule without parameters. Subclasses implement :meth:`fuse_many`."""
 
     traits = Traits(large="whole", many=True, needs_weights=False)
 
@@ -32,7 +32,7 @@ class Baseline(nn.Module):
             images: N tensors (B, C, H, W), float in [0, 1], equal shapes.
 
         Returns:
-            (B, C, H, W); may leave [0, 1] by the overshoot of the rule.
+            (B, C, H, W); may exceed [0, 1] by the overshoot of the rule.
 
         Raises:
             ValueError: no image, or shapes differ.
@@ -40,7 +40,7 @@ class Baseline(nn.Module):
         raise NotImplementedError
 
     def decompose(self, *images: Tensor) -> Decomposition:
-        """Fuse images (B, C, H, W) in [0, 1] of one scene; a rule has no common and no unique part."""
+        """Fuse images (B, C, H, W) in [0, 1] of one scene; rules have no common and unique parts."""
         return Decomposition(common=None, unique1=None, unique2=None, fused=self.fuse_many(images))
 
 
@@ -74,10 +74,10 @@ class Maximum(Baseline):
 
 @MODELS.register("LaplacianPyramid")
 class LaplacianPyramid(Baseline):
-    """Laplacian pyramid, the coefficient of larger magnitude in each band, base averaged (Burt and Adelson).
+    """Laplacian pyramid with the coefficient of largest magnitude in each band and averaged base (Burt and Adelson).
 
-    OpenCV's pyramid (binomial both ways, mirrored border), each channel by itself, on the CPU. Where two
-    coefficients are equally large their mean is taken, so that the order of the images has no say.
+    OpenCV's pyramid (binomial both ways, mirrored border), each channel separately, on the CPU. Coefficients of equal
+    magnitude are averaged, so that the result does not depend on the order of the images.
 
     Args:
         levels: number of bands.
@@ -112,19 +112,19 @@ class LaplacianPyramid(Baseline):
 class SaliencePyramid(Baseline):
     """Laplacian pyramid, bands weighted by their local energy: the rule of `models/pyramid.py`.
 
-    One weight map a band serves all channels. A picture that is the same in all images comes back unchanged.
+    Each band has one weight map for all channels. Equal images are returned unchanged.
 
     Args:
-        base: "average": mean of the bases; "exposure": weighted by how near each base's mean over channels is
-            to mid grey, which opens shadows and skies of an exposure pair.
-        levels: number of bands; None: 5, and 6 with the exposure base. The 6 was fitted: of many settings tried it
-            comes nearest to known scores of an exposure base on ten pairs. On ten other exposure pairs, which had no
-            part in that choice, 5 bands give Qabf .783, VIF 1.56, MEF_SSIM .943 and 6 bands .790, 1.65, .966.
-        gain: how sharply the stronger band wins.
+        base: "average": mean of the bases; "exposure": weighted by how close the channel mean of each base is to mid
+            grey, which brings out shadows and skies of an exposure pair.
+        levels: number of bands; None: 5, or 6 with the exposure base. The 6 was fitted: among many settings it comes
+            closest to known scores of an exposure base on ten pairs. On ten other exposure pairs, not used for that
+            choice, 5 bands reach Qabf .783, VIF 1.56, MEF_SSIM .943 and 6 bands .790, 1.65, .966.
+        gain: steepness of the preference for the stronger band.
         window: side of the energy's box mean, odd, in pixels of the band.
 
     Raises:
-        ValueError: ``base`` is unknown, or ``levels`` or ``window`` do not fit.
+        ValueError: ``base`` is unknown, or ``levels`` or ``window`` is invalid.
     """
 
     def __init__(self, base: Literal["average", "exposure"] = "average", levels: int | None = None,
@@ -158,9 +158,9 @@ class SaliencePyramid(Baseline):
 class Mertens(Baseline):
     """Exposure fusion by contrast, saturation and well-exposedness (Mertens et al. 2007).
 
-    OpenCV's, on the CPU, with its default exponents, in float: no rounding to 8 bits between. Grey pictures go in
-    as three equal channels (saturation is then the same everywhere). OpenCV takes BGR; programs that hand it RGB
-    weigh red and blue contrast the wrong way round, which changes exposure pairs by 1 level in 255 on average.
+    OpenCV's implementation on the CPU, with its default exponents, in float without rounding to 8 bits. Grey pictures
+    are passed as three equal channels, with constant saturation. OpenCV expects BGR; programs that pass RGB exchange
+    the weights of red and blue contrast, which changes exposure pairs by 1 level in 255 on average.
     """
 
     def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
@@ -171,14 +171,14 @@ class Mertens(Baseline):
         channels = images.shape[-1]
         if channels == 1:
             images = np.repeat(images, 3, axis=-1)
-        # BGR order for its grey conversion; it divides by 255 itself, whatever the type.
+        # BGR order for OpenCV's grey conversion; it divides by 255 itself for every type.
         sources = [np.ascontiguousarray(image[..., ::-1]) * 255 for image in images]
         fused = cv2.createMergeMertens().process(sources)
         return fused[..., ::-1][..., :channels].clip(0, 1)
 
 
 def _pyr_down(image: np.ndarray) -> np.ndarray:
-    """cv2.pyrDown that keeps a single channel's axis."""
+    """cv2.pyrDown that keeps the axis of a single channel."""
     small = cv2.pyrDown(image)
     return small.reshape(*small.shape[:2], image.shape[2])
 
@@ -189,14 +189,14 @@ def _pyr_up(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def _larger_magnitude(bands: np.ndarray) -> np.ndarray:
-    """(N, ...) -> (...): the value of largest magnitude, the mean of those that share it."""
+    """(N, ...) -> (...): the value of largest magnitude, or the mean of several such values."""
     magnitude = np.abs(bands)
     winners = magnitude == magnitude.max(axis=0)
     return (bands * winners).sum(axis=0) / winners.sum(axis=0, dtype=bands.dtype)
 
 
 def _per_picture(rule: Callable[[np.ndarray], np.ndarray], images: Sequence[Tensor]) -> Tensor:
-    """Run a NumPy rule (N, H, W, C) float32 -> (H, W, C) on each picture of a batch of tensors."""
+    """Apply a NumPy rule (N, H, W, C) float32 -> (H, W, C) to each element of a batch of tensors."""
     stack = stack_images(images)
     arrays = stack.detach().permute(1, 0, 3, 4, 2).float().cpu().numpy()
     fused = np.stack([rule(np.ascontiguousarray(scene)) for scene in arrays])

@@ -1,4 +1,4 @@
-"""Which channels of two pictures are fused, and whose colour the result has."""
+"""Selects the channels to fuse, and the colour of the result."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ TASKS = ("IVF", "MEF", "MFF")
 
 
 def known_word(kind: str, word: str | None, known: tuple[str, ...]) -> str | None:
-    """The word as it is spelt in ``known``, whatever its case; None stays None.
+    """The word as spelt in ``known``, matched without regard to case; None is returned unchanged.
 
     Raises:
-        UserError: it is not one of them.
+        UserError: unknown word.
     """
     if word is None:
         return None
@@ -28,11 +28,11 @@ def known_word(kind: str, word: str | None, known: tuple[str, ...]) -> str | Non
 
 
 def default_color(task: str | None, *pictures: Tensor) -> str:
-    """How pictures are fused when nobody says: grey pictures as they are, infrared with visible as ycbcr, else rgb.
+    """The default colour mode: gray for grey pictures, ycbcr for infrared with visible, else rgb.
 
     Args:
-        task: one of ``TASKS``. Not given: grey with colour is taken for infrared with visible.
-        *pictures: (C, H, W), one channel exactly if the picture is grey.
+        task: one of ``TASKS``. If None, a grey and a colour picture count as infrared and visible.
+        *pictures: (C, H, W), with one channel if and only if the picture is grey.
     """
     colours = {x.shape[0] for x in pictures}
     if colours == {1}:
@@ -55,12 +55,13 @@ def as_grey(x: Tensor) -> Tensor:
 def merge_chroma(pictures: Sequence[Tensor], task: str | None = None) -> Tensor:
     """Cb and Cr of the result, (2, H, W) centred on 0.5.
 
-    Grey pictures add none. Of infrared and visible, both in colour, those of the visible, which is the second. Of
-    any other pictures, for each pixel and channel the mean weighted by the distance from grey, so that a dark or
-    burnt place does not fade the colour that its partner shows (Prabhakar et al., DeepFuse, arXiv 1712.07384).
+    Grey pictures have no influence. If infrared and visible are both in colour, the chroma of the visible (second)
+    picture is used. For other pictures, each pixel and channel is the mean weighted by the distance from grey, so
+    that a dark or clipped area does not fade the colour of the other picture (Prabhakar et al., DeepFuse, arXiv
+    1712.07384).
 
     Args:
-        pictures: each (C, H, W) in [0, 1], C 1 or 3, at least one of them with 3.
+        pictures: each (C, H, W) in [0, 1], C is 1 or 3, at least one of them with 3.
         task: one of ``TASKS``.
     """
     coloured = [rgb_to_ycbcr(x)[1:] for x in pictures if x.shape[0] == 3]

@@ -1,8 +1,8 @@
 """The network that corrects the salience pyramid's weights.
 
-It runs once for each picture of a scene, with the same weights: each run sees a picture beside what the others show
-(the strongest energies and evidence among them, their mean grey). A correction is what a picture's answer has over the
-mean of the others', a trust the mean of all answers, so the order of the pictures changes nothing.
+It runs once for each picture of a scene, with shared weights. Its input is the picture and a summary of the others
+(their strongest energies and evidence, their mean grey). The correction of a picture is its output minus the mean
+output of the others, and trusts are the mean of all outputs, so that the order of the pictures does not matter.
 
 Shape letters: N pictures of one scene, B scenes, l level of the pyramid (0 the finest), C channels.
 """
@@ -19,15 +19,15 @@ from models import pyramid
 from models.evidence import KINDS
 from models.protocol import ROLES, TASKS
 
-FINE_BANDS = 3  # decided window by window in large pictures; the others from the whole picture
+FINE_BANDS = 3  # computed window by window in large pictures; the others from the whole picture
 LEVEL_INPUTS = 2 * (2 + KINDS)  # of a picture and the others: logarithm of the band's energy, grey, evidence
 FINEST_INPUTS = 2  # energies of band 0, at half resolution
-ENERGY_OFFSET = 4.0  # brings logarithms of energies, -6.2 to about -1, near 0
+ENERGY_OFFSET = 4.0  # shifts logarithms of energies, -6.2 to about -1, towards 0
 
 
 @dataclass
 class Level:
-    """What the network is told about a band, or the base, of N pictures.
+    """The network's input for a band, or the base, of N pictures.
 
     Attributes:
         grey: the pictures at this resolution, mean of the channels, (N, B, 1, h, w).
@@ -41,7 +41,7 @@ class Level:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with a way around them; the border is replicated."""
+    """Two 3 x 3 convolutions with a skip connection; the border is replicated."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
@@ -59,18 +59,18 @@ class ResidualBlock(nn.Module):
 class CorrectionNetwork(nn.Module):
     """A small U-Net over the levels of the pyramid, from half resolution down to the base.
 
-    Level l works at the resolution of band l, so a coarse band is decided with wide context. A decision for a
-    coarse band is carried on to all finer ones, which add their own: one region, one decision, unless the finer
-    bands have a reason. The base has an answer of its own, from the coarsest features and their mean over the
-    picture (which exposure is the brighter one).
+    Level l works at the resolution of band l, so coarse bands have wide context. The decision for a coarse band is
+    passed to all finer bands, which add to it: a region has one decision unless finer bands change it. The base has
+    its own output, computed from the coarsest features and their mean over the picture (for example, which exposure
+    is brighter).
 
-    A picture's role and the task are added to its features at every level as learned embeddings. They start at zero,
-    and those of "none" stay there: without a role and a task the network is what it is without embeddings.
+    A picture's role and the task are added to its features at every level as learned embeddings, initialised to
+    zero. Those of "none" stay zero: without a role and a task the network equals one without embeddings.
 
     Args:
         levels: bands L of the pyramid, at least 3.
         widths: channels at the levels 1 .. L.
-        map_channels: channels of the transformer's maps from each perspective, 0 without transformer.
+        map_channels: channels of the transformer's maps from each perspective, 0 without a transformer.
         bound: largest correction of a logit.
         trust_bound: largest trust in a kind of evidence; the salience pyramid's gain is 8 in the same units.
     """
@@ -91,7 +91,7 @@ class CorrectionNetwork(nn.Module):
         self.wide = ResidualBlock(widths[-1], dilation=2)
         self.carry = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(ResidualBlock(wide) for wide in widths[:-1])
-        # Answers for the bands 0 .. L - 1 (0 and 1 from the same features) and for the base; they start at zero.
+        # Outputs for the bands 0 .. L - 1 (0 and 1 from the same features) and the base, initialised to zero.
         self.answers = nn.ModuleList(
             nn.Conv2d(wide, 1 + KINDS, 1) for wide in (widths[0], *widths[:-1], widths[-1]))
         for answer in self.answers:
@@ -102,7 +102,7 @@ class CorrectionNetwork(nn.Module):
                           for wide in widths) for words in (ROLES, TASKS))
 
     def embed(self, roles: Tensor, task: Tensor) -> list[Tensor]:
-        """What a picture's role and the task add to its features at the levels 1 .. L, each (NB, C, 1, 1).
+        """Embeddings of role and task, added to the features at the levels 1 .. L, each (NB, C, 1, 1).
 
         Args:
             roles: (N, B), indices of ``ROLES``.
@@ -112,7 +112,7 @@ class CorrectionNetwork(nn.Module):
 
     def encode_fine(self, levels: Sequence[Level], given: Sequence[Tensor], maps: Tensor | None = None,
                     present: Tensor | None = None) -> list[Tensor]:
-        """Features of the levels 1 and 2, each (NB, C, h, w), from what lies within some 80 pixels.
+        """Features of the levels 1 and 2, each (NB, C, h, w), with a receptive field of about 80 pixels to each side.
 
         Args:
             levels: the bands 0, 1 and 2.
@@ -145,7 +145,7 @@ class CorrectionNetwork(nn.Module):
         return features
 
     def decode_coarse(self, features: Sequence[Tensor]) -> tuple[list[Tensor], Tensor, Tensor | None]:
-        """Answers for the bands 3 .. L - 1 and the base; features and decision at level 3 for the finer bands."""
+        """Outputs for the bands 3 .. L - 1 and the base; features and decision at level 3 for the finer bands."""
         deep, decision = features[-1], None
         answers = [self.answers[-1](deep)]
         for index in range(self.levels - 2, FINE_BANDS - 2, -1):
@@ -155,12 +155,12 @@ class CorrectionNetwork(nn.Module):
 
     def decode_fine(self, features: Sequence[Tensor], deep: Tensor, decision: Tensor | None,
                     size: Sequence[int]) -> list[Tensor]:
-        """Answers for the bands 0, 1 and 2, each (NB, 1 + KINDS, h, w).
+        """Outputs for the bands 0, 1 and 2, each (NB, 1 + KINDS, h, w).
 
         Args:
             features: from :meth:`encode_fine`.
-            deep, decision: from :meth:`decode_coarse`, the same part of the picture.
-            size: (H, W) of that part in full resolution.
+            deep, decision: from :meth:`decode_coarse`, for the same part of the picture.
+            size: (H, W) of that part at full resolution.
         """
         answers = []
         for index in (1, 0):
@@ -169,7 +169,7 @@ class CorrectionNetwork(nn.Module):
         return [pyramid.enlarge(decision + self.answers[0](deep), size), *answers]
 
     def judge(self, answer: Tensor, count: int, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What an answer means for a band or the base.
+        """Convert an output for a band or the base to corrections and trusts.
 
         Args:
             answer: (NB, 1 + KINDS, h, w).
@@ -177,17 +177,17 @@ class CorrectionNetwork(nn.Module):
             present: as in :meth:`encode_fine`.
 
         Returns:
-            Corrections of the pictures' logits (N, B, 1, h, w), of which two differ by at most ``bound``, and the
-            trust in each kind of evidence (B, KINDS, h, w) in (-trust_bound, trust_bound).
+            Corrections of the pictures' logits (N, B, 1, h, w), which differ by at most ``bound``, and the trust in
+            each kind of evidence (B, KINDS, h, w) in (-trust_bound, trust_bound).
         """
         answer = answer.float().unflatten(0, (count, -1))
         own = answer[:, :, :1]
-        share = 1 - 1 / (count if present is None else present.sum(dim=0))  # corrections differ as the answers do
+        share = 1 - 1 / (count if present is None else present.sum(dim=0))  # keeps output differences
         correction = share * _bounded(own - others_mean(own, present), self.bound)
         return correction, _bounded(pyramid.GAIN * mean_of(answer[:, :, 1:], present), self.trust_bound)
 
     def _level(self, index: int, parts: Sequence[Tensor], given: Sequence[Tensor]) -> Tensor:
-        inside = torch.cat(list(parts), dim=1).contiguous(memory_format=torch.channels_last)  # convolutions gain 15 %
+        inside = torch.cat(list(parts), dim=1).contiguous(memory_format=torch.channels_last)  # 15 % faster convolutions
         return self.down[index](self.enter[index](inside) + given[index])
 
     def _decide(self, index: int, fine: Tensor, deep: Tensor, decision: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -199,12 +199,12 @@ class CorrectionNetwork(nn.Module):
 
 
 def shrink_features(x: Tensor) -> Tensor:
-    """(NB, C, h, w) -> (NB, C, ceil(h / 2), ceil(w / 2)), as the next coarser level takes them."""
+    """(NB, C, h, w) -> (NB, C, ceil(h / 2), ceil(w / 2)), the input of the next coarser level."""
     return F.avg_pool2d(x, 2, ceil_mode=True)
 
 
 def _inputs(level: Level, present: Tensor | None) -> Tensor:
-    """What the network sees of a level, (NB, LEVEL_INPUTS, h, w)."""
+    """The network's input at a level, (NB, LEVEL_INPUTS, h, w)."""
     grey, evidence = level.grey, level.evidence + ENERGY_OFFSET
     parts = [_beside(grey, others_mean(grey, present)), _beside(evidence, others_largest(evidence, present))]
     if level.energy is None:  # the base
@@ -214,7 +214,7 @@ def _inputs(level: Level, present: Tensor | None) -> Tensor:
 
 
 def mean_of(pictures: Tensor, present: Tensor | None = None) -> Tensor:
-    """(N, ...) -> (...): the mean of the pictures that are present, all if not given."""
+    """(N, ...) -> (...): the mean of the pictures that are present; all if None."""
     if present is None:
         return pictures.mean(dim=0)
     return (pictures * present).sum(dim=0) / present.sum(dim=0)
@@ -240,10 +240,10 @@ def others_largest(pictures: Tensor, present: Tensor | None = None) -> Tensor:
 
 
 def _beside(pictures: Tensor, others: Tensor) -> Tensor:
-    """(N, B, C, h, w) twice -> (NB, 2C, h, w): each picture beside the others."""
+    """(N, B, C, h, w) twice -> (NB, 2C, h, w): each picture concatenated with the summary of the others."""
     return torch.cat([pictures, others], dim=2).flatten(0, 1)
 
 
 def _bounded(x: Tensor, bound: float) -> Tensor:
-    """x where it is small, smoothly kept within (-bound, bound)."""
+    """Bound x smoothly to (-bound, bound); small values are nearly unchanged."""
     return bound * torch.tanh(x / bound)

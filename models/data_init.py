@@ -1,7 +1,7 @@
-"""A start from data instead of from random numbers alone: ``train.init: data`` (docs/TRAINING.md).
+"""Initialisation from training data: ``train.init: data`` (docs/TRAINING.md).
 
-The patch embedding begins with the principal components of training patches, the pixel heads with the ridge regression
-of their targets on the features that the untrained network makes. All other weights stay random.
+The patch embedding is set to principal components of training patches, the pixel heads to the ridge regression of
+their targets on the features of the untrained network. All other weights stay random.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ RIDGE = 1e-3  # relative to the mean square of a feature
 @torch.no_grad()
 def initialise_from_data(model: DeFusionPP, samples: Sequence[Truth],
                          generators: Mapping[str, torch.Generator]) -> None:
-    """Sets the patch embedding and the four pixel heads of an untrained network.
+    """Set the patch embedding and the four pixel heads of an untrained network.
 
     Args:
         model: the network; set to eval mode.
-        samples: of training, a few thousand patches together.
+        samples: training samples, a few thousand patches in total.
         generators: ``order`` draws the rotation, ``mfm`` the kept patches.
     """
     model.eval()
@@ -46,15 +46,15 @@ def initialise_from_data(model: DeFusionPP, samples: Sequence[Truth],
 
 @torch.no_grad()
 def embed_principal_components(conv: nn.Conv2d, x: Tensor, generator: torch.Generator) -> None:
-    """Makes a patch embedding keep as much of its patches as it can.
+    """Set a patch embedding to the principal components of patches, which preserve most of their content.
 
-    Its outputs are the D strongest principal components of the patches, half way to white (each divided by the square
-    root of its deviation), rotated at random, with mean 0 and a mean square of 1.
+    Its outputs are the D strongest principal components, half whitened (each divided by the square root of its
+    standard deviation) and randomly rotated, with mean 0 and mean square 1.
 
     Args:
         conv: weight (D, 3, P, P) and stride P, with D at most 3 P².
-        x: (B, 3, H, W) as the embedding takes them, H and W multiples of P.
-        generator: on the CPU, draws the rotation.
+        x: input of the embedding, (B, 3, H, W), H and W multiples of P.
+        generator: draws the rotation, on the CPU.
     """
     patches = F.unfold(x.float(), conv.kernel_size, stride=conv.stride).transpose(1, 2).flatten(0, 1).double()
     mean = patches.mean(0)
@@ -75,7 +75,7 @@ def pixels_to_tokens(x: Tensor, patch: int) -> Tensor:
 
 
 class _Regression:
-    """Least squares with a small ridge from a head's inputs (and a constant) to its targets."""
+    """Ridge regression from a head's inputs (and a constant) to its targets."""
 
     def __init__(self) -> None:
         self._seen: Tensor | None = None
@@ -83,20 +83,20 @@ class _Regression:
         self._product: Tensor | float = 0.0
 
     def see(self, head: nn.Linear, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Keeps the patches' features, (B, 1 + N, D) without the class token."""
+        """Store the features (B, 1 + N, D) of the patches, without the class token."""
         self._seen = inputs[0][:, 1:].flatten(0, 1).double()
 
     def add(self, targets: Tensor) -> None:
-        """Adds the targets (B, N, P) of what was seen last."""
+        """Add the targets (B, N, P) of the features stored last."""
         features = F.pad(self._seen, (0, 1), value=1.0)
         self._square = self._square + features.T @ features
         self._product = self._product + features.T @ targets.flatten(0, 1).double()
 
     def solve(self, head: nn.Linear) -> None:
-        """Sets the head's weight and bias."""
+        """Set the head's weight and bias."""
         square = self._square
         ridge = RIDGE * square.diagonal()[:-1].mean() * torch.ones_like(square.diagonal())
-        ridge[-1] = 0.0  # the bias is free
+        ridge[-1] = 0.0  # no penalty on the bias
         solution = torch.linalg.solve(square + ridge.diag(), self._product)
         head.weight.copy_(solution[:-1].T)
         head.bias.copy_(solution[-1])

@@ -1,4 +1,4 @@
-"""What a model makes of the pictures of one scene."""
+"""The output of a model for the pictures of one scene."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 @dataclass
 class Decomposition:
-    """What a pair of images decomposes into; each (B, 3, H, W), nominally in [0, 1] and not clipped.
+    """The decomposition of a pair of images; each (B, 3, H, W), nominally in [0, 1] and not clipped.
 
     Attributes:
-        common: what both images show.
-        unique1, unique2: what only the first or only the second shows.
-        fused: everything.
-        recon: the picture again from a quarter of the features (training only).
+        common: content of both images.
+        unique1, unique2: content of only the first or only the second image.
+        fused: the fused image.
+        recon: the image reconstructed from a quarter of the tokens (training only).
     """
 
     common: Tensor | None

@@ -1,6 +1,6 @@
 """DeFusion++: common and unique decomposition with masked feature modelling (arXiv 2410.12274).
 
-The forward pass follows docs/METHOD.md, section 3, row by row; every block that serves both images or both pairs runs
+The forward pass follows docs/METHOD.md, section 3, row by row. Blocks applied to both images or to both pairs run
 once on a stacked batch.
 """
 
@@ -118,8 +118,8 @@ class DeFusionPP(nn.Module):
 
         Args:
             x1, x2: (B, 3, H, W) in [0, 1], H and W multiples of 16.
-            noise: (B, N) uniform numbers; the quarter of the patches with the least noise is kept (MFM).
-            swapped: the common features see the pair in the order (2, 1) instead of (1, 2).
+            noise: (B, N) uniform random numbers; the quarter of the patches with the smallest ones is kept (MFM).
+            swapped: compute the common features in the order (2, 1) of the pair instead of (1, 2).
         """
         tokens = self.separate(*self.encode(x1, x2), swapped)
         grid = self.grid(x1)
@@ -137,7 +137,7 @@ class DeFusionPP(nn.Module):
         return x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images in [0, 1] as encoders, ours and the teachers', take them."""
+        """Normalise images in [0, 1] for the encoder and the teachers."""
         return (x - self.mean) / self.std
 
     def features(self, x1: Tensor, x2: Tensor) -> PairFeatures:
@@ -147,7 +147,7 @@ class DeFusionPP(nn.Module):
             x1, x2: (B, 3, H, W) in [0, 1], H and W multiples of 16.
 
         Returns:
-            See ``PairFeatures``. The fused features are those from which ``decompose`` draws its picture.
+            See ``PairFeatures``. ``decompose`` computes its fused picture from the fused features.
         """
         layers = self.encoder(self.normalise(torch.cat([x1, x2])))
         f, r = self._top_and_skip(layers)
@@ -197,25 +197,25 @@ class DeFusionPP(nn.Module):
         return sum_halves(top) + sum_halves(skip)
 
     def draw(self, tokens: PairTokens, grid: tuple[int, int]) -> Decomposition:
-        """Token features to pictures."""
+        """Decode token features to pictures."""
         return self.paint(*self.finish(tokens), grid)
 
     def finish(self, tokens: PairTokens) -> tuple[Tensor, Tensor, Tensor]:
-        """What the pixel heads see: common (B, L, D), unique (2B, L, D) and fused (B, L, D)."""
+        """Inputs of the pixel heads: common (B, L, D), unique (2B, L, D) and fused (B, L, D)."""
         common = self.common_block(tokens.common + tokens.common_skip)
         unique = self.unique_block(tokens.unique + tokens.unique_skip)
         mixed = self.fuse_tokens(tokens)
         return common, unique, self.fuse_block(self.refine(mixed) + mixed)
 
     def paint(self, common: Tensor, unique: Tensor, fused: Tensor, grid: tuple[int, int]) -> Decomposition:
-        """The pixel heads, on what ``finish`` gives. In float32: bf16 has fewer levels than a 16-bit picture."""
+        """Apply the pixel heads to the output of ``finish``, in float32: bf16 has fewer levels than 16-bit pictures."""
         with torch.autocast(fused.device.type, enabled=False):
             common, unique, fused = (self._picture(head(tokens.float()), grid) for head, tokens in (
                 (self.common_head, common), (self.unique_head, unique), (self.fuse_head, fused)))
         return Decomposition(common, *unique.chunk(2), fused)
 
     def reconstruct(self, kept_tokens: PairTokens, kept: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The picture (B, 3, H, W) from the kept tokens alone (masked feature modelling)."""
+        """Reconstruct the picture (B, 3, H, W) from the kept tokens (masked feature modelling)."""
         x = self.refine(self.fuse_tokens(kept_tokens))
         x = restore_tokens(x, kept, self.mask_token, grid[0] * grid[1]) + self.position(grid, x)
         return self._picture(self.mfm_head(self.mfm_norm(self.mfm_blocks(x))), grid)

@@ -1,4 +1,4 @@
-"""The encoder that both images share: ViT-Tiny/16 that hands out every layer (docs/METHOD.md, section 3)."""
+"""The encoder shared by both images: a ViT-Tiny/16 that returns all layers (docs/METHOD.md, section 3)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from models.layers import sincos_position_table, vit_block
 
 
 class PositionTable(nn.Module):
-    """Sine-cosine position tables, computed once a grid and kept on the device of the tokens."""
+    """Sine-cosine position tables, computed once per grid and kept on the device of the tokens."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class PositionTable(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Vision transformer over 16 x 16 patches with a class token; weights have timm's names.
+    """Vision transformer with 16 x 16 patches and a class token; weights have timm's names.
 
     Args:
         embed_dim: width D.

@@ -1,13 +1,13 @@
-"""What a band cannot see by itself: which picture has the stronger edges, and which is sharper over a whole region.
+"""Evidence beyond a single band: which picture has stronger edges, and which is sharper over a region.
 
-A band's own energy says little where the band is empty (a flat wall, sharp in one picture only) and nothing about
-the other bands of an edge. Two more measures look across bands and further around; `models/highres.py` lets the
-network say how far each of them is to be trusted.
+The energy of a band is not informative where the band is empty (a flat wall, sharp in only one picture), and does not
+cover the other bands of an edge. Two further measures combine bands and larger areas; the head (`models/head.py`)
+learns how far to trust each of them.
 
-- edges: mean size of the grey gradient in 3 x 3 pixels of the full resolution, all scales of the picture included;
-- region: mean energy of the three finest bands in 15 x 15 pixels of the half resolution, 30 of the picture.
+- edges: mean magnitude of the grey gradient over 3 x 3 pixels at full resolution, covering all scales;
+- region: mean energy of the three finest bands over 15 x 15 pixels at half resolution (30 x 30 of the picture).
 
-Shape letters: B pairs, l level of the pyramid (0 the finest).
+Shape letters: N pictures of one scene, B scenes, l level of the pyramid (0 the finest).
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ def gather_evidence(bands: Sequence[Tensor], grey: Tensor, levels: int) -> list[
     """Logarithms of both measures at every level.
 
     Args:
-        bands: of the two pictures' pyramids, finest first, (2, B, C, h, w).
-        grey: of the two pictures, (2, B, 1, H, W) in [0, 1].
+        bands: bands of the pictures' pyramids, finest first, (N, B, C, h, w).
+        grey: grey of the pictures, (N, B, 1, H, W) in [0, 1].
         levels: bands L of the pyramid.
 
     Returns:
-        L + 1 tensors (2, B, KINDS, h, w), for the bands and the base.
+        L + 1 tensors (N, B, KINDS, h, w), for the bands and the base.
     """
     edges = pyramid.gaussian_pyramid(_edge_energy(grey.flatten(0, 1)).log(), levels)
     region = _region_energy([band.flatten(0, 1) for band in bands[:REGION_BANDS]]).log()
@@ -42,7 +42,7 @@ def gather_evidence(bands: Sequence[Tensor], grey: Tensor, levels: int) -> list[
 
 
 def _edge_energy(grey: Tensor) -> Tensor:
-    """(B, 1, H, W) -> the same, at least the pyramid's floor."""
+    """Edge measure, (B, 1, H, W) -> (B, 1, H, W), at least the pyramid's floor."""
     padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -50,7 +50,7 @@ def _edge_energy(grey: Tensor) -> Tensor:
 
 
 def _region_energy(bands: list[Tensor]) -> Tensor:
-    """Bands (B, C, h, w), finest first -> (B, 1, h, w) in half resolution."""
+    """Region measure, bands (B, C, h, w), finest first -> (B, 1, h, w) at half resolution."""
     sizes = [band.abs().mean(dim=1, keepdim=True) for band in bands]
     half = sizes[1].shape[-2:]
     total = F.avg_pool2d(sizes[0], 2, ceil_mode=True) + sum(pyramid.enlarge(size, half) for size in sizes[1:])

@@ -1,10 +1,10 @@
-"""From a training checkpoint to weights that are worth passing on.
+"""Exports a training checkpoint as weights for distribution.
 
     python -m models.export experiments/NAME/checkpoints/latest.pt pretrained/NAME.safetensors
     python -m models.export CHECKPOINT OUT.pth          # published layout and names, for other people's code
 
-The safetensors file holds what inference needs, in half precision, and says which model and keywords it belongs
-to, what it was trained on and by which code. A moving average of the weights is taken where the run kept one.
+The safetensors file contains the inference weights in half precision, and metadata: model and keywords, training
+settings and code version. The moving average of the weights is used if the run has one.
 """
 
 import argparse
@@ -25,22 +25,22 @@ from utils.engine.state import averaged_weights
 from utils.errors import UserError
 from utils.files import atomic_write
 
-_KEPT = ("version", "commit", "options_hash")  # of a checkpoint, for the record; with images, step and epoch
+_KEPT = ("version", "commit", "options_hash")  # copied from the checkpoint, with images, step and epoch
 
 
 def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, object]:
     """Write the weights of a checkpoint.
 
     Args:
-        checkpoint: of a training run.
-        out: ``.safetensors`` (ours) or ``.pth`` (published layout).
-        average: take the moving average where there is one.
+        checkpoint: checkpoint of a training run.
+        out: ``.safetensors`` (our layout) or ``.pth`` (published layout).
+        average: use the moving average if there is one.
 
     Returns:
-        What the file says about itself.
+        The metadata of the file.
 
     Raises:
-        UserError: not a whole checkpoint of a training run, or another ending.
+        UserError: not a complete checkpoint of a training run, or another suffix.
     """
     try:
         state = read_checkpoint(checkpoint)
@@ -76,10 +76,10 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
 
 
 def _options(state: dict[str, Any], checkpoint: Path) -> Options:
-    """The options of a checkpoint's run.
+    """The options stored in a checkpoint.
 
     Raises:
-        UserError: what an export needs is missing or unreadable.
+        UserError: options needed for the export are missing or unreadable.
     """
     lacking = [key for key in ("options", "images", *_KEPT) if key not in state]
     if lacking:
@@ -91,13 +91,13 @@ def _options(state: dict[str, Any], checkpoint: Path) -> Options:
 
 
 def _teacher_widths(state: dict[str, Tensor]) -> dict[str, object]:
-    """What a network of stage 2 was built with beside its options: its predictors are as wide as its teachers."""
+    """Additional keywords of a stage 2 network: the widths of its teachers, which set those of its predictors."""
     widths = tuple(len(state[name]) for name in ("predict1.bias", "predict2.bias") if name in state)
     return {"teacher_widths": widths} if widths else {}
 
 
 def _training(options: Options) -> dict[str, object]:
-    """How the weights were trained, without the folders of the machine that did it."""
+    """Training settings for the metadata, without local folders."""
     data = options.dataset.train
     return {"name": options.name, "image_size": data.image_size, "batch_size": data.batch_size,
             "train": options.train.model_dump(mode="json"), "synthesis": options.synthesis.model_dump(mode="json")}

@@ -1,4 +1,4 @@
-"""Focus selection: which of several focal settings is sharp, decided by regions, refined along edges."""
+"""Focus selection: finds the sharp picture among several focus settings by regions, refined along edges."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,15 @@ from models.registry import MODELS
 class FocusSelection(Baseline):
     """Multi-focus fusion by guided-filter focus detection (after Qiu et al. 2019, "GFDF").
 
-    Detail |grey - 7 x 7 mean| of each image, gathered along the image's own edges by a guided filter, says
-    how sharp each place is; the sharpest image wins; islands under ``island`` of the picture go to their
-    surroundings; a second guided filter fits the borders to the picture fused so far. Pixels are copied from the
-    sources, so nothing is invented; use it where the images differ by focus only.
+    Sharpness is the detail |grey - 7 x 7 mean| of each image, smoothed by a guided filter along its own edges. The
+    sharpest image wins at each pixel; regions smaller than ``island`` are assigned to their surroundings; a second
+    guided filter aligns the borders with the picture fused so far. Pixels are copied from the sources. Suitable only
+    for images that differ in focus alone.
 
     Args:
-        radius: of the guided filters, in pixels.
-        epsilon: of the guided filters: how much contrast of the guide counts as an edge (images in [0, 1]).
-        island: share of the picture's area below which a region is taken for noise.
+        radius: radius of the guided filters in pixels.
+        epsilon: regularisation of the guided filters: variance of the guide that counts as an edge (images in [0, 1]).
+        island: share of the picture's area below which a region counts as noise.
 
     Raises:
         ValueError: ``radius`` or ``island`` out of range.
@@ -46,7 +46,7 @@ class FocusSelection(Baseline):
         return (stack * weights).sum(dim=0) / weights.sum(dim=0)
 
     def _winners(self, stack: Tensor) -> Tensor:
-        """(N, B, C, H, W) -> share of each image at each pixel (N, B, 1, H, W); ties are shared."""
+        """(N, B, C, H, W) -> share of each image at each pixel, (N, B, 1, H, W); ties are split."""
         grey = stack.mean(dim=2, keepdim=True)
         sharpness = []
         for image in grey:
@@ -57,7 +57,7 @@ class FocusSelection(Baseline):
         return winners / winners.sum(dim=0)
 
     def _clean(self, shares: Tensor) -> Tensor:
-        """Give islands to their surroundings. Connected regions are OpenCV's work, on the CPU."""
+        """Assign islands to their surroundings. OpenCV finds the connected regions, on the CPU."""
         arrays = shares.cpu().float().numpy()
         for scene in range(arrays.shape[1]):
             arrays[:, scene, 0] = _absorb_islands(arrays[:, scene, 0], self.island)
@@ -65,12 +65,12 @@ class FocusSelection(Baseline):
 
 
 def guided_filter(guide: Tensor, image: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Edge-keeping smoothing (He et al. 2013): locally linear in the guide.
+    """Edge-preserving smoothing, locally linear in the guide (He et al. 2013).
 
     Args:
         guide, image: (B, 1, H, W).
-        radius: of the square windows.
-        epsilon: variance of the guide below which a window is flat.
+        radius: radius of the square windows in pixels.
+        epsilon: variance of the guide below which a window counts as flat.
     """
     window = 2 * radius + 1
     mean_guide, mean_image = box_mean(guide, window), box_mean(image, window)
@@ -82,9 +82,9 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, epsilon: float) -> 
 
 
 def _absorb_islands(shares: np.ndarray, island: float) -> np.ndarray:
-    """Turn islands of sole winners over to the others; (N, H, W) shares that sum to 1 -> the same.
+    """Assign islands of sole winners to the other images; (N, H, W) shares that sum to 1 -> the same.
 
-    The islands of all images are found before any is turned over, so that the order of images has no say.
+    The islands of all images are found before any is reassigned, so that the order of the images does not matter.
     """
     smallest = island * shares[0].size
     islands = np.stack([_small_regions(share > 0.5, smallest) for share in shares])
@@ -96,7 +96,7 @@ def _absorb_islands(shares: np.ndarray, island: float) -> np.ndarray:
 
 
 def _small_regions(mask: np.ndarray, smallest: float) -> np.ndarray:
-    """The connected regions of (H, W) bool that have fewer than ``smallest`` pixels."""
+    """The connected regions of a mask (H, W) bool with fewer than ``smallest`` pixels."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     small = stats[:, cv2.CC_STAT_AREA] < smallest
     small[0] = False

@@ -1,4 +1,4 @@
-"""From a pair of pictures to the fused one: colour, windows, network, blending, colour again.
+"""Fuses pictures with a model: colour conversion, windows, network, blending, colour restoration.
 
     from models import Fuser
     fuse = Fuser.from_pretrained()
@@ -33,14 +33,14 @@ from utils.precision import autocast, autocast_dtype
 
 @dataclass
 class Fusion:
-    """A fused picture and, for a pair, what it was made of.
+    """A fused picture and, for a pair, its components.
 
-    Arrays are (H, W, C) in the type of the inputs (the deepest one); for tensor inputs they are float
-    tensors (C, H, W) in [0, 1].
+    Arrays are (H, W, C) in the type of the inputs (the deepest one). For tensor inputs they are float tensors
+    (C, H, W) in [0, 1].
 
     Attributes:
-        fused: everything.
-        common, unique1, unique2: components; None where the model has none or none were asked for.
+        fused: the fused picture.
+        common, unique1, unique2: components; None if the model has none or they were not requested.
         seconds: time from decoded inputs to the result.
     """
 
@@ -52,15 +52,15 @@ class Fusion:
 
 
 class Fuser:
-    """Fuses pictures of any size with a model of the registry.
+    """Fuses pictures of any size with a registered model.
 
     Args:
         model: see `models/protocol.py` and CONTRIBUTING.md.
         device: "auto", "cpu", "cuda", ...
-        color: "ycbcr" (fuse the luma; colour as in :func:`models.colour.merge_chroma`), "rgb", "gray"; None decides
-            by the task, and without a task by the pictures: grey with colour is ycbcr, colour with colour rgb.
+        color: "ycbcr" (fuse the luma; colour by :func:`models.colour.merge_chroma`), "rgb" or "gray". None: selected
+            by the task or, without a task, by the pictures: ycbcr for grey with colour, rgb for colour with colour.
         tile: windows for large pictures.
-        amp: "auto" (bf16 where the device gains), "bf16", "off".
+        amp: "auto" (bf16 where it is native), "bf16" or "off".
     """
 
     def __init__(self, model: nn.Module, *, device: str = "auto", color: str | None = None,
@@ -81,18 +81,18 @@ class Fuser:
     @classmethod
     def from_pretrained(cls, weights: str | Path | None = None, *, model: str | None = None,
                         network: dict[str, Any] | None = None, strict: bool = True, **kwargs: Any) -> "Fuser":
-        """A fuser with weights of the project, or with those of a file.
+        """Build a fuser with shipped weights or with those of a file.
 
         Args:
-            weights: a name, such as "defusionpp_hr" (``models.list_models(pretrained=True)``), or the path of a
-                ``.safetensors`` of ours or of a published checkpoint; by default the weights that are best.
-            model: registered name; by default what the file says, else ``DeFusionPP``.
-            network: keywords of the model; by default what the file says.
+            weights: a name such as "defusionpp_hr" (see ``models.list_models(pretrained=True)``), or the path of a
+                ``.safetensors`` file or a published checkpoint; by default the best shipped weights.
+            model: registered name; by default from the file, else ``DeFusionPP``.
+            network: keywords of the model; by default from the file.
             strict: unknown names in the file are an error.
-            **kwargs: of ``Fuser``.
+            **kwargs: arguments of ``Fuser``.
 
         Raises:
-            UserError: no such weights, unreadable ones, or those of another model; what ``Fuser`` raises.
+            UserError: missing or unreadable weights, or weights of another model; errors of ``Fuser``.
         """
         path = find_weights(weights)
         name, keywords = model_of_weights(path, model)
@@ -100,13 +100,13 @@ class Fuser:
 
     @classmethod
     def from_options(cls, options: Options) -> "Fuser":
-        """The fuser that a test option file describes.
+        """Build the fuser described by a test option file.
 
-        Weights: ``path.resume_state``, else ``path.pretrain_model_G``. The model is the one of the option file, else
-        the one that the weights are of; keywords that the option file does not give come from the weights as well.
+        Weights are ``path.resume_state``, else ``path.pretrain_model_G``. The model and its keywords are taken from
+        the option file, or from the weights if not given there.
 
         Raises:
-            UserError: unknown model or keyword, no weights for a model that needs them, or those of another one.
+            UserError: unknown model or keyword, no weights for a model that needs them, or weights of another model.
         """
         settings = {"device": options.device, "color": options.color, "tile": options.tile, "amp": options.train.amp}
         asked = options.model if "model" in options.model_fields_set else None
@@ -122,7 +122,7 @@ class Fuser:
         return cls(model, **settings)._load(path, options.path.strict_load)
 
     def _load(self, path: Path, strict: bool) -> "Fuser":
-        """Itself, with the weights of a file, whose checksum is kept for the record."""
+        """Load the weights of a file, store its checksum and return self."""
         load_weights(self.model, path, strict=strict)
         self.checksum = weight_checksum(path)
         return self
@@ -134,19 +134,18 @@ class Fuser:
 
         Args:
             first, second, *more: paths; ``Picture``; PIL pictures; arrays (H, W) or (H, W, C), uint8, uint16 or float
-                in [0, 1]; tensors (C, H, W), float in [0, 1]. Infrared first and visible second, over- first and
-                under-exposed second, near and far. Three equal channels are a grey picture.
-            task: "IVF", "MEF" or "MFF", for the default colour handling; case does not matter.
-            color: overrides the fuser's.
-            components: whether common, unique1 and unique2 are wanted; only pairs have them.
+                in [0, 1]; tensors (C, H, W), float in [0, 1]. Order: infrared, visible; over-, under-exposed; near,
+                far. Three equal channels count as a grey picture.
+            task: "IVF", "MEF" or "MFF" (any case); sets the default colour mode and, for models that use them, the
+                roles of the pictures.
+            color: overrides the fuser's ``color``.
+            components: whether to compute common, unique1 and unique2; only for pairs.
 
         Returns:
-            The fusion. ``fused`` has three channels if one of the pictures was given with three, unless gray was
-            asked for.
+            The fusion. ``fused`` has three channels if any input has three, unless color is "gray".
 
         Raises:
-            UserError: sizes differ, a picture is smaller than 16 x 16 or of values that are no picture's, or a word
-                is unknown.
+            UserError: sizes differ, a picture is smaller than 16 x 16 or has invalid values, or an unknown word.
         """
         task, asked = known_word("task", task, TASKS), known_word("color", color, COLORS) or self.color
         names = ["the first picture", "the second picture", *(f"picture {number + 3}" for number in range(len(more)))]
@@ -163,7 +162,7 @@ class Fuser:
         return fusion
 
     def _fuse(self, units: list[Tensor], mode: str, task: str | None, components: bool) -> dict[str, Tensor]:
-        """Unit pictures (C, H, W) in, named unit pictures out."""
+        """Fuse pictures (C, H, W) in [0, 1]; returns the results in [0, 1] by name."""
         roles, kind = roles_of(task, units)
         seen = [as_rgb(x if mode == "rgb" else as_grey(x)) for x in units]
         result = self.run(seen, roles=roles, task=kind, components=components)
