@@ -67,7 +67,7 @@ def _wanted(powers: list[Tensor], between: dict[tuple[int, int], Tensor],
     """
     contrasts = [power.sqrt() for power in powers]
     largest = torch.stack(contrasts).amax(dim=0)
-    both = sum(powers) + 2 * sum(between.values())
+    both = sum(power * kept for power, kept in zip(powers, there)) + 2 * sum(between.values())
     agreement = both.clamp(min=0).sqrt() / sum(c * kept for c, kept in zip(contrasts, there))
     p = torch.tan(torch.pi / 2 * agreement.clamp(max=2 / torch.pi * _ATAN)).clamp(max=LARGEST_POWER)
     a = [kept * (c / largest) ** p / c for c, kept in zip(contrasts, there)]
@@ -120,7 +120,7 @@ def sobel(x: Tensor) -> Tensor:
     return torch.cat([rows[..., 2:] - rows[..., :-2], columns[..., 2:, :] - columns[..., :-2, :]], dim=1)
 
 
-def selection_loss(weights: Sequence[Tensor], shares: Tensor) -> Tensor:
+def selection_loss(weights: Sequence[Tensor], shares: Tensor, present: Tensor | None = None) -> Tensor:
     """How far the weights of all bands and the base are from which picture is sharp where, -> (B,).
 
     The mean absolute difference: unlike a cross entropy it asks for a decision, not for odds.
@@ -128,10 +128,12 @@ def selection_loss(weights: Sequence[Tensor], shares: Tensor) -> Tensor:
     Args:
         weights: of the pictures, L + 1 tensors (N, B, 1, h, w) in [0, 1], finest first.
         shares: (N, B, 1, H, W) in [0, 1]: 1 where a picture alone is sharp; they sum to 1 over N.
+        present: (N, B) bool, which pictures a scene has, the others with weights and shares of 0; None: all.
     """
     wanted = pyramid.gaussian_pyramid(shares.flatten(0, 1), len(weights) - 1)
-    return torch.stack([(weight - share.view_as(weight)).abs().mean(dim=(0, 2, 3, 4))
-                        for weight, share in zip(weights, wanted)]).mean(dim=0)
+    apart = [(weight - share.view_as(weight)).abs().mean(dim=(2, 3, 4)).sum(dim=0)
+             for weight, share in zip(weights, wanted)]
+    return torch.stack(apart).mean(dim=0) / (len(shares) if present is None else present.sum(dim=0))
 
 
 def shares_of(masks: Tensor) -> Tensor:
@@ -156,7 +158,7 @@ BaseRule = Literal["structure", "exposure", "average"]
 STRUCTURE_GAIN = 0.5
 
 
-def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> Tensor:
+def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None, present: Tensor | None = None) -> Tensor:
     """What the base should be when there is no truth.
 
     Args:
@@ -164,16 +166,20 @@ def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None) -> 
         rule: "structure": weighted by the square root of the coarsest band's energy, so brightness gently follows
             the picture that shows more there; "exposure": by how near to mid grey each is; "average".
         energy: logarithm of the coarsest band's, (N, B, 1, H, W), for "structure".
+        present: (N, B) bool, which pictures a scene has; None: all.
 
     Returns:
         (B, 3, h, w).
     """
     if rule == "structure":
         logits = pyramid.shrink(STRUCTURE_GAIN * energy.flatten(0, 1)).unflatten(0, energy.shape[:2])
-        return pyramid.mix(bases, pyramid.mixing_weights(logits))
-    if rule == "exposure":
-        return pyramid.mix(bases, pyramid.mixing_weights(pyramid.exposure_logits(bases)))
-    return pyramid.average_base(bases)
+    elif rule == "exposure":
+        logits = pyramid.exposure_logits(bases)
+    else:
+        logits = torch.zeros_like(bases[:, :, :1])
+    if present is not None:
+        logits = logits.masked_fill(~present[..., None, None, None], -torch.inf)
+    return pyramid.mix(bases, pyramid.mixing_weights(logits))
 
 
 @LOSSES.register("HRLoss")
@@ -246,19 +252,21 @@ class HRLoss(nn.Module):
         if self.base:
             wanted = pyramid.gaussian_pyramid(target, len(out.weights) - 1)[-1]
             if self.base_mix > 0:
-                wanted = torch.lerp(wanted, wanted_base(out.bases, self.base_rule, out.energies[-1]), self.base_mix)
+                ruled = wanted_base(out.bases, self.base_rule, out.energies[-1], sample.present)
+                wanted = torch.lerp(wanted, ruled, self.base_mix)
             terms["head_base"] = self.base * _held((out.base - wanted).abs().mean(dim=(1, 2, 3)), head)
         if self.truth:
             dissimilar = ((1 - ssim_map(fused, target)) / 2).clamp(0, 1).mean(dim=(1, 2, 3))
             truth = (fused - target).abs().mean(dim=(1, 2, 3)) + 0.5 * dissimilar
             terms["head_truth"] = self.truth * _held(truth, true)
         if self.selection:
-            terms["head_selection"] = self.selection * _held(selection_loss(out.weights, shares_of(sample.masks)), true)
+            apart = selection_loss(out.weights, shares_of(sample.masks), sample.present)
+            terms["head_selection"] = self.selection * _held(apart, true)
         return terms | self._task_terms(out, fused, sample)
 
     def _task_terms(self, out: HRDecomposition, fused: Tensor, sample) -> dict[str, Tensor]:
         """The terms of infrared pairs and of exposures."""
-        terms, exposures = {}, (sample.task == TASKS.index("mef")).to(fused)
+        terms, exposures = {}, (sample.task == TASKS.index("MEF")).to(fused)
         if self.target:
             infrared, visible = (luma(_with_role(sample, role)) for role in ("infrared", "visible"))
             missing = target_loss(luma(fused), infrared, visible, sample.warm)

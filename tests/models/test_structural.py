@@ -283,6 +283,20 @@ def test_terms_without_weight_are_not_there():
     torch.testing.assert_close(terms["head_selection"], 2 * selection_loss(out.weights, shares).mean())
 
 
+@pytest.mark.parametrize("rule", ("structure", "exposure", "average"))
+def test_a_pair_costs_the_same_beside_a_longer_stack(rule):
+    """The copies of the first picture that fill a batch of stacks up count in no term."""
+    pair = SCENARIOS.get("focus")(torch.rand(2, 3, 64, 64, generator=generator(1)), generator())
+    filled = replace(pair, more=pair.x1.unsqueeze(1), more_masks=torch.zeros_like(pair.mask1).unsqueeze(1),
+                     more_clean=pair.clean1.unsqueeze(1), count=torch.tensor([2, 2]))
+    head, criterion = FusionHead(widths=(4, 4, 4, 4, 4)), HRLoss(**ALL, base_mix=1.0, base_rule=rule)
+    torch.nn.init.constant_(head.exposure_gain, 0.7)  # at 0 the base is the average already
+    want, got = (criterion.head_terms(head(*sample.pictures, present=sample.present), sample)
+                 for sample in (pair, filled))
+    assert set(want) == set(HEAD_TERMS) and min(want.values()) > 0
+    torch.testing.assert_close(got, want)
+
+
 def test_terms_of_a_task_hold_in_its_samples_only():
     x = torch.rand(2, 3, 64, 64, generator=generator())
     head = FusionHead(widths=(4, 4, 4, 4, 4))
@@ -303,7 +317,7 @@ def test_the_exposure_term_sees_what_a_screen_shows():
     x = 0.5 + 0.2 * torch.rand(1, 3, 64, 64, generator=generator())
     ones = torch.ones(1)
     sample = Sample(x, x, *torch.ones(2, 1, 1, 64, 64), x, head=ones)
-    sample.task = torch.full((1,), TASKS.index("mef"))
+    sample.task = torch.full((1,), TASKS.index("MEF"))
     out = FusionHead(widths=(4, 4, 4, 4, 4)).decompose(x, x)
     criterion = HRLoss(structure=0, texture=0, selection=0, exposure=1.0)
     values = [float(criterion.head_terms(replace(out, fused=x + shift), sample)["head_exposure"].detach())
