@@ -32,7 +32,7 @@ class Jobs:
     Attributes:
         jobs: one for each scene.
         problems: one line for each picture that is left out and perhaps should not be.
-        notes: one line on ground truths.
+        notes: one line for everything that is left out on purpose.
     """
 
     jobs: list[Job]

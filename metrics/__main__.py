@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
         comparison = score_folders(sources, methods, names, colour=options.colour, rule=_rule(options),
                                    workers=options.workers, shared_only=options.shared,
                                    progress=lambda: bar.update() and None)
-    for line in comparison.problems():
+    for line in [*sources.notes, *comparison.problems()]:
         sys.stderr.write(f"note: {line}\n")
     sys.stdout.write(score_table(comparison) + "\n")
     if options.out:

@@ -10,7 +10,6 @@ from utils.pictures.colour import luma
 from utils.pictures.ycbcr import rgb_to_ycbcr
 
 COLORS = ("ycbcr", "rgb", "gray")
-TASKS = ("IVF", "MEF", "MFF")
 
 
 def known_word(kind: str, word: str | None, known: tuple[str, ...]) -> str | None:
@@ -31,7 +30,7 @@ def default_color(task: str | None, *pictures: Tensor) -> str:
     """The default colour mode: gray for grey pictures, ycbcr for infrared with visible, else rgb.
 
     Args:
-        task: one of ``TASKS``. If None, a grey and a colour picture count as infrared and visible.
+        task: IVF, MEF or MFF. If None, a grey and a colour picture count as infrared and visible.
         *pictures: (C, H, W), with one channel if and only if the picture is grey.
     """
     colours = {x.shape[0] for x in pictures}
@@ -62,7 +61,7 @@ def merge_chroma(pictures: Sequence[Tensor], task: str | None = None) -> Tensor:
 
     Args:
         pictures: each (C, H, W) in [0, 1], C is 1 or 3, at least one of them with 3.
-        task: one of ``TASKS``.
+        task: IVF, MEF or MFF.
     """
     coloured = [rgb_to_ycbcr(x)[1:] for x in pictures if x.shape[0] == 3]
     if len(coloured) == 1 or task == "IVF":

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.colour import COLORS, TASKS, as_grey, as_rgb, default_color, known_word, merge_chroma
+from models.colour import COLORS, as_grey, as_rgb, default_color, known_word, merge_chroma
 from models.inputs import Source, check_sizes, read_source, restore
+from models.protocol import TASKS
 from models.registry import MODELS, model_from_options
 from models.running import COMPONENTS, Runner, roles_of
 from models.weight_files import find_weights, pretrained_names, weight_checksum
@@ -147,7 +148,7 @@ class Fuser:
         Raises:
             UserError: sizes differ, a picture is smaller than 16 x 16 or has invalid values, or an unknown word.
         """
-        task, asked = known_word("task", task, TASKS), known_word("color", color, COLORS) or self.color
+        task, asked = known_word("task", task, TASKS[1:]), known_word("color", color, COLORS) or self.color
         names = ["the first picture", "the second picture", *(f"picture {number + 3}" for number in range(len(more)))]
         inputs = [read_source(source, name) for source, name in zip((first, second, *more), names)]
         check_sizes(inputs)

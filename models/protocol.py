@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 from torch import Tensor
 
 from models.decomposition import Decomposition
+from utils.pictures.picture import Role
 
-Role = Literal["none", "infrared", "visible"]
-Task = Literal["none", "ivf", "mef", "mff"]
+Task = Literal["none", "IVF", "MEF", "MFF"]
 ROLES: tuple[Role, ...] = get_args(Role)
 TASKS: tuple[Task, ...] = get_args(Task)
 NETWORK = "network."  # prefix of the published network's weights in a model that has one as a part

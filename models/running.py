@@ -86,7 +86,7 @@ class Runner:
             return _stacked(model.fuse(*(picture.unsqueeze(0) for picture in pictures), maps.unsqueeze(0)), names)[0]
 
 
-def roles_of(task: str | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role, ...], Task]:
+def roles_of(task: Task | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role, ...], Task]:
     """What a model is told of the pictures of a scene, from what the user says and from their channels.
 
     Args:
@@ -95,11 +95,11 @@ def roles_of(task: str | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role, 
         pictures: (C, H, W), one channel exactly if the picture is grey.
     """
     if task == "IVF":
-        return ("infrared", "visible", *("none" for _ in pictures[2:])), "ivf"
+        return ("infrared", "visible", *("none" for _ in pictures[2:])), "IVF"
     channels = [x.shape[0] for x in pictures]
     if task is None and set(channels) == {1, 3}:
-        return tuple("infrared" if count == 1 else "visible" for count in channels), "ivf"
-    return (), {None: "none", "MEF": "mef", "MFF": "mff"}[task]
+        return tuple("infrared" if count == 1 else "visible" for count in channels), "IVF"
+    return (), task or "none"
 
 
 def _stacked(out: Decomposition, names: Sequence[str]) -> Tensor:

@@ -87,7 +87,8 @@ def test_a_bracket_uses_every_picture(here: Path) -> None:
     files = sorted(glob.glob("bracket/*.jpg"))
     shutil.copytree("bracket", "many/night")
     assert main([*files, "-o", "out.png", "--model", "Average", "--task", "MEF"]) == 0
-    assert main(["many", "-o", "out", "--model", "Average"]) == 0
+    assert main(["many", "-o", "out", "--model", "Average", "--task", "MEF"]) == 0
+    assert main(["many", "-o", "out", "--model", "Average", "--overwrite"]) == 0
     mean = np.mean([read_picture(file).pixels for file in files], axis=0)
     assert np.abs(read_picture("out.png").pixels - mean).max() <= 0.51
     assert np.array_equal(read_picture("out/night.png").pixels, read_picture("out.png").pixels)

@@ -74,6 +74,14 @@ def test_unpaired_unreadable_and_unequal_files_are_listed_and_give_1(tmp_path, c
         assert part in text
 
 
+def test_the_middle_of_a_bracket_is_a_note_and_gives_0(tmp_path, capsys):
+    for level in (10, 90, 240):
+        write_picture(tmp_path / "church" / f"{level}.png", np.full((20, 20, 1), level, np.uint8))
+    code, text = run(tmp_path, capsys, {"test": {"dataroot": str(tmp_path), "datashell": "MEF"}})
+    assert code == 0 and "usable    1 pair\n" in text and "skipped   nothing" in text
+    assert "left out  " in text and "church: 1 of 3 pictures not used (90.png): the brightest and the darkest" in text
+
+
 def test_what_test_py_would_pass_over_is_found_before(tmp_path, capsys):
     pair(tmp_path / "set", "a")
     pair(tmp_path / "set", "tiny", size=(400, 15))

@@ -178,7 +178,7 @@ def test_no_loop_over_samples():
 
 
 def test_a_sample_carries_the_task_that_its_damage_imitates():
-    assert (TASKS.index("ivf"), TASKS.index("mef"), TASKS.index("mff")) == (IVF, MEF, MFF)
+    assert (TASKS.index("IVF"), TASKS.index("MEF"), TASKS.index("MFF")) == (IVF, MEF, MFF)
     assert (ROLES.index("infrared"), ROLES.index("visible")) == (INFRARED, VISIBLE)
     batch = PhotoBatch(torch.randint(0, 256, (4, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator()),
                        torch.full((4, 2), 40), torch.full((4,), 0.5))

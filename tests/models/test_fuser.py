@@ -91,6 +91,19 @@ def test_colour_modes(channels, task, color, rule):
         np.testing.assert_allclose(fused, (grey + difference).clip(0, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("color", ["gray", "ycbcr"])
+def test_grey_is_the_luma_of_what_the_network_draws(color):
+    """A network draws three channels, which differ; weights are those of BT.601."""
+    class Tinted(Average):
+        def decompose(self, *pictures):
+            out = super().decompose(*pictures)
+            return replace(out, fused=out.fused * torch.tensor([0.2, 1.0, 0.6]).view(-1, 1, 1))
+
+    grey = np.full((20, 20, 1), 0.5, np.float32)
+    fused = Fuser(Tinted(), device="cpu", color=color)(grey, grey).fused
+    np.testing.assert_allclose(fused, 0.5 * (0.299 * 0.2 + 0.587 * 1.0 + 0.114 * 0.6), atol=1e-6)
+
+
 @pytest.mark.parametrize("task", [None, "IVF", "MEF"])
 def test_three_equal_channels_are_grey(task):
     """An infrared picture stored as RGB fuses like the grey one; a pair of such keeps its three channels."""
@@ -249,9 +262,9 @@ class Listener(Average):
 
 
 @pytest.mark.parametrize(("channels", "task", "roles", "kind"), [
-    ((1, 3), "ivf", ("infrared", "visible"), "ivf"), ((3, 3), "IVF", ("infrared", "visible"), "ivf"),
-    ((1, 1, 1), "IVF", ("infrared", "visible", "none"), "ivf"), ((3, 1), None, ("visible", "infrared"), "ivf"),
-    ((3, 3), None, (), "none"), ((1, 1), None, (), "none"), ((3, 3, 3), "MEF", (), "mef"), ((3, 3), "MFF", (), "mff")])
+    ((1, 3), "ivf", ("infrared", "visible"), "IVF"), ((3, 3), "IVF", ("infrared", "visible"), "IVF"),
+    ((1, 1, 1), "IVF", ("infrared", "visible", "none"), "IVF"), ((3, 1), None, ("visible", "infrared"), "IVF"),
+    ((3, 3), None, (), "none"), ((1, 1), None, (), "none"), ((3, 3, 3), "MEF", (), "MEF"), ((3, 3), "MFF", (), "MFF")])
 def test_a_model_is_told_the_roles_of_the_pictures(channels, task, roles, kind):
     listener = Listener()
     pictures = [picture(20, 30, count, seed=seed) for seed, count in enumerate(channels)]

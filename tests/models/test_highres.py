@@ -246,8 +246,8 @@ def test_pictures_of_a_longer_series_may_come_in_any_order():
     with torch.no_grad():
         for embedding in (*model.corrections.roles, *model.corrections.tasks):
             embedding.weight[1:].normal_()
-        one = model.decompose(*pictures, roles=roles, task="mef")
-        two = model.decompose(*pictures[::-1], roles=roles[::-1], task="mef")
+        one = model.decompose(*pictures, roles=roles, task="MEF")
+        two = model.decompose(*pictures[::-1], roles=roles[::-1], task="MEF")
     assert (one.fused - two.fused).abs().max() < 1e-5
     assert all((weight.sum(dim=0) - 1).abs().max() < 1e-5 for weight in one.weights)
     assert one.unique1 is None and len(one.weights[0]) == 4
@@ -269,18 +269,18 @@ def test_each_picture_sees_the_strongest_and_the_mean_of_the_others():
 def test_roles_and_tasks_change_nothing_until_they_are_learned_and_learn():
     model, a, b = build(tokens=False), picture(seed=1), picture(seed=2)
     plain = model.decompose(a, b)
-    told = model.decompose(a, b, roles=("infrared", "visible"), task="ivf")
+    told = model.decompose(a, b, roles=("infrared", "visible"), task="IVF")
     assert torch.equal(plain.fused, told.fused)
     told.fused.square().mean().backward()
     network = model.corrections
     assert all(e.weight.grad[ROLES.index("infrared")].abs().sum() > 0 for e in network.roles)
-    assert all(e.weight.grad[TASKS.index("ivf")].abs().sum() > 0 for e in network.tasks)
+    assert all(e.weight.grad[TASKS.index("IVF")].abs().sum() > 0 for e in network.tasks)
     with torch.no_grad():
         for embedding in (*network.roles, *network.tasks):
             embedding.weight[1:] += 0.1 * torch.randn(embedding.weight[1:].shape, generator=generator())
-    one = model.decompose(a, b, roles=("infrared", "visible"), task="ivf")
+    one = model.decompose(a, b, roles=("infrared", "visible"), task="IVF")
     assert (one.fused - plain.fused).abs().max() > 1e-3
-    assert (model.decompose(b, a, roles=("visible", "infrared"), task="ivf").fused - one.fused).abs().max() < 1e-5
+    assert (model.decompose(b, a, roles=("visible", "infrared"), task="IVF").fused - one.fused).abs().max() < 1e-5
     assert torch.equal(model.decompose(a, b).fused, plain.fused)
 
 

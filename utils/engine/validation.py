@@ -93,8 +93,8 @@ def pair_validation(*, find: Callable[..., Any], load: Callable[..., Any], fuser
         val = options.dataset.val
         rule = ReadingRule.of(val)
         found = find(val, options.name)
-        for problem in found.problems:
-            log.warning("validation: %s", problem)
+        for line in [*found.problems, *found.notes]:
+            log.warning("validation: %s", line)
 
         def show(paths: Any, model: nn.Module) -> Shown:
             fuse = fuser(model, device=options.device, color=options.color, tile=options.tile, amp=options.train.amp)

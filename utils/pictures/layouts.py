@@ -1,7 +1,8 @@
 """Groups the files below a folder by scene: two folders of sides, one folder per scene, or files ``<scene>_<word>``.
 
 Every picture is either used or listed with a reason: in ``problems`` if it was perhaps meant to be used, in ``notes``
-if it is a ground truth. Nothing is paired by position. docs/DATA.md shows the layouts.
+if it is a ground truth or lies between the two pictures of a series. Nothing is paired by position. docs/DATA.md shows
+the layouts.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Finding:
     Attributes:
         pairs: usable pairs.
         problems: one line for each file that is not used and perhaps should be.
+        between: one line for each series of which two pictures are used, as documented.
         truths: pictures whose names mark them as ground truths.
         check: whether to check that every file is a complete picture.
         stacks: whether whole scenes are wanted, so that ``others`` count as used.
@@ -70,14 +72,16 @@ class Finding:
 
     pairs: list[PairPaths] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    between: list[str] = field(default_factory=list)
     truths: list[Path] = field(default_factory=list)
     check: bool = True
     stacks: bool = False
 
     @property
     def notes(self) -> list[str]:
-        """One line about the ground truths, if there are any."""
-        return [f"ground truths by their names, not fused: {_names(self.truths)}"] if self.truths else []
+        """One line for each group of files that is left out on purpose."""
+        truths = [f"ground truths by their names, not fused: {_names(self.truths)}"] if self.truths else []
+        return truths + self.between
 
 
 def pair_folders(first: Path, second: Path, found: Finding, truths: dict[str, Path] | None = None) -> None:
@@ -158,7 +162,8 @@ def _pair_scene(scene: str, where: Path, files: list[Path], task: Task | None, f
         found.problems.append(f"{where}: {', '.join(map(str, left[:_SHOWN]))} not used, as "
                               f"{_names([one.path for one in seen])} have another size, {seen[0].size_text}")
     if others and not whole:
-        found.problems.append(f"{where}: {len(others)} of {len(seen)} pictures not used ({_names(others)}): {rule}")
+        told = found.between if task in ("MEF", "MFF") else found.problems
+        told.append(f"{where}: {len(others)} of {len(seen)} pictures not used ({_names(others)}): {rule}")
     found.pairs.append(PairPaths(scene, *chosen, others, truths[0] if len(truths) == 1 else None))
 
 

@@ -74,7 +74,7 @@ class PairList:
     Attributes:
         pairs: usable pairs, sorted by stem.
         problems: one line for each file that is not used and perhaps should be.
-        notes: one line about the ground truths, which are not inputs.
+        notes: one line for each group of files that is left out on purpose: ground truths, the middle of a series.
         task: the layout; None if none was given.
         stacks: whether all pictures of a scene are fused instead of two.
     """

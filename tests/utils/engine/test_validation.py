@@ -1,5 +1,7 @@
 """A validation scores the fused picture, with the network it is given, on every pair that can be fused."""
 
+import math
+from itertools import cycle
 from types import SimpleNamespace
 
 import cv2
@@ -30,9 +32,11 @@ def build(tmp_path, stems: list[str]):
         return lambda first, second, task: SimpleNamespace(
             fused=flat(VALUES["fused"] + model), common=None, unique1=None, unique2=None)
 
+    defined = cycle([math.nan, 7.0])
+
     def score(names, first, second, fused):
         return {"first": float(first.mean()), "second": float(second.mean()), "fused": float(fused.mean()),
-                "undefined": float("nan")}
+                "undefined": math.nan, "sometimes": next(defined)}
 
     options = Options(name="run_IVF", dataset={"val": {"dataroot": str(tmp_path)}})
     make = pair_validation(find=lambda val, name: PairList(stems), load=load, fuser=fuser, score=score)
@@ -43,7 +47,8 @@ def test_the_fused_picture_of_the_given_network_is_scored(tmp_path):
     validate = build(tmp_path, ["a", "xb", "c"])
     for step, model in ((3, 0), (4, 5)):
         scores = validate(step, model)
-        assert scores.pop("undefined") != scores and scores == {"first": 10, "second": 20, "fused": 30 + model}
+        assert math.isnan(scores.pop("undefined"))
+        assert scores == {"first": 10, "second": 20, "fused": 30 + model, "sometimes": 7}
         sheet = cv2.imread(str(tmp_path / "validation" / f"step-{step:08d}.png"))
         assert (sheet == 30 + model).all(-1).any() and (sheet == 10).all(-1).any()
 

@@ -95,10 +95,11 @@ def test_exposure_scenes_take_the_brightest_and_the_darkest(tmp_path, part):
     (folder / "empty").mkdir()
     found = find_pairs(options(tmp_path, datashell="MEF", part_name=part), "any")
     assert names(found) == [("alley", "light.png", "dark.png"), ("church", "2.png", "3.png")]
-    assert len(found.problems) == 3
+    assert len(found.problems) == 2
     assert any("lonely: two or more exposures are needed, there are one.png" in p for p in found.problems)
     assert any("empty: two or more exposures are needed, there are none" in p for p in found.problems)
-    assert any("church: 2 of 4 pictures not used (1.png, 4.png): the brightest" in p for p in found.problems)
+    assert found.notes == [f"{folder / 'church'}: 2 of 4 pictures not used (1.png, 4.png): the brightest and the "
+                           "darkest are the pair"]
     assert [path.name for path in found.pairs[1].others] == ["1.png", "4.png"]
 
 
@@ -134,8 +135,9 @@ def test_a_focus_series_gives_its_first_and_last_and_names_the_others(tmp_path):
         picture(tmp_path / "series" / f"{number}.png")
     found = find_pairs(options(tmp_path, datashell="MFF"), "any")
     assert names(found) == [("lytro-01", "lytro-01-A.jpg", "lytro-01-C.jpg"), ("series", "9.png", "12.png")]
-    assert "lytro-01: 1 of 3 pictures not used (lytro-01-B.jpg)" in found.problems[0]
-    assert "series: 2 of 4 pictures not used (10.png, 11.png)" in found.problems[1]
+    assert "lytro-01: 1 of 3 pictures not used (lytro-01-B.jpg)" in found.notes[0]
+    assert "series: 2 of 4 pictures not used (10.png, 11.png)" in found.notes[1]
+    assert not found.problems
 
 
 @pytest.mark.parametrize("folders, task, order", [
@@ -257,7 +259,7 @@ def test_stack_says_how_many_pictures_of_a_scene_are_read(tmp_path):
         found = find_pairs(options(tmp_path, datashell="MFF", stack=stack), "any")
         church = next(pair for pair in found.pairs if pair.stem == "church")
         assert len(found.load(church).pictures) == len(found.sources(church)) == count
-        assert any("1 of 3 pictures not used (2.png)" in line for line in found.problems) == (stack == "extremes")
+        assert any("1 of 3 pictures not used (2.png)" in line for line in found.notes) == (stack == "extremes")
         street = find_pairs(options(tmp_path / "ivf", datashell="IVF", stack=stack), "any")
         assert any("not used (vi_raw.png)" in line for line in street.problems)
 
