@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from metrics import compute
 
@@ -46,6 +47,8 @@ def test_the_mean_is_over_targets_and_small_or_faint_ones_do_not_count():
     fused[10:22, 90:100] = 60  # the second target is lost
     infrared[80:84, 80:86] = 255  # 24 pixels: too small
     assert compute(["TCK"], infrared, picture(60), fused)["TCK"] == pytest.approx(0.5)
+    infrared[84, 80] = 255  # the 25th
+    assert compute(["TCK"], infrared, picture(60), fused)["TCK"] == pytest.approx(1 / 3)
     faint = picture(180, ground=150)
     assert math.isnan(compute(["TCK"], faint, faint, faint)["TCK"])
 
@@ -57,3 +60,39 @@ def test_the_ring_leaves_other_bright_pixels_out():
     gone = beside.copy()
     gone[40:60, 40:48] = 60
     assert compute(["TCK"], beside, picture(60), gone)["TCK"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("steps", "inside", "kept"), [
+    (2, True, 1.0), (3, True, 0.8), (5, False, 0.8), (6, False, 1.0)])
+def test_the_ring_lies_three_to_six_pixels_around(steps, inside, kept):
+    """A halo of the fused picture counts within the ring alone: not up to two pixels away, not beyond six."""
+    target = INFRARED == 220
+    around = ndimage.binary_dilation(target, iterations=steps)
+    fused = INFRARED.copy()
+    fused[around & ~target if inside else ~around] = 220
+    got = compute(["TCK"], INFRARED, picture(60), fused)["TCK"]
+    assert got == pytest.approx(1.0) if kept == 1.0 else 0.5 < got < kept
+
+
+def test_only_the_brightest_three_percent_are_targets():
+    infrared = INFRARED.copy()
+    infrared[70:100, :20] = 170  # 5 % of the picture: warm ground
+    fused = INFRARED.copy()
+    assert compute(["TCK"], infrared, picture(60), fused)["TCK"] == pytest.approx(1.0)
+    infrared[70:100, 10:20] = 60  # 2.5 %: with the person they are 3.8 %
+    assert compute(["TCK"], infrared, picture(60), fused)["TCK"] == pytest.approx(1.0)
+    infrared[80:100, :10] = 60  # 0.8 %: a target, which is lost
+    assert compute(["TCK"], infrared, picture(60), fused)["TCK"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(5, 0.0), (8, 0.5)])
+def test_a_ring_of_less_than_ten_pixels_is_none(gap, kept):
+    """A target in a frame that is lost; what the frame's gap leaves of the ring is four pixels, or sixteen."""
+    infrared = np.full((100, 120), 60, np.uint8)
+    infrared[40:60, 40:60] = 220
+    infrared[45:55, 45:55] = 60
+    infrared[50 - gap // 2:50 - gap // 2 + gap, 55:60] = 60
+    infrared[48:53, 48:53] = 220
+    fused = np.full_like(infrared, 60)
+    fused[48:53, 48:53] = 220
+    assert compute(["TCK"], infrared, fused, fused)["TCK"] == pytest.approx(kept)
