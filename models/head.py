@@ -6,12 +6,12 @@ The fused picture is mixed from the pictures themselves, band by band of a Lapla
     s_il = g_l ln E_il + sum_k t_kl ln V_ik + correction_il,  l < L
     s_iL = e exposure_i + sum_k t_kL ln V_ik + correction_iL  (the base)
 
-with local energies E (`models/pyramid.py`), evidence V_k from other bands and further around (`models/evidence.py`),
-learned gains g_l and e, and trusts t and corrections by `CorrectionNetwork`, pixel by pixel. Trusts, corrections and e
-start at zero, g_l at 8: the untrained head *is* ``SaliencePyramid``. Bands of several pictures can add up to more than
-any of them shows (halos, clipped edges): what leaves the range of the pictures' pixels is bent back, at most
-``overshoot`` stays outside. The base's brightness stays within ``base_shift`` of the mean of all. The order of the
-pictures changes nothing. (Ours: not part of the published method.)
+with local energies E (`models/pyramid.py`), evidence V_k from other bands and larger areas (`models/evidence.py`),
+learned gains g_l and e, and trusts t and corrections by `CorrectionNetwork` at each pixel. Trusts, corrections and e
+are initialised to 0 and g_l to 8, so the untrained head equals ``SaliencePyramid``. Bands of several pictures can add
+up to more than any of them shows (halos, clipped edges); values outside the range of the pictures' pixels are
+therefore compressed to at most ``overshoot`` beyond it. The brightness of the base stays within ``base_shift`` of the
+mean of all. The order of the pictures does not matter. (Ours: not part of the published method.)
 
 Shape letters: N pictures of one scene, B scenes, L bands.
 """
@@ -38,14 +38,14 @@ class FusionHead(nn.Module):
 
     Args:
         levels: bands L of the pyramid.
-        window: side of the energies' window, odd.
+        window: side of the energy window in pixels, odd.
         widths: channels of the correction network at the levels 1 .. L.
-        map_channels: channels of maps that a transformer adds for each picture, 0 without one.
-        bound: largest correction between two logits.
+        map_channels: channels of a transformer's maps for each picture, 0 without one.
+        bound: largest difference between the corrections of two logits.
         trust_bound: largest trust in a kind of evidence.
-        base_shift: how far the mixed base may lie from the plain mean, in grey of [0, 1]: focus settings can be chosen
-            freely, but no overexposed picture's brightness takes over (a veil).
-        overshoot: how far a pixel may leave the range of the source pixels; None: as far as the bands take it.
+        base_shift: largest distance of the mixed base from the plain mean, in grey of [0, 1]. It leaves focus settings
+            free to choose but keeps the brightness of an overexposed picture from dominating (a veil).
+        overshoot: largest distance of a pixel from the range of the source pixels; None: unlimited.
     """
 
     traits = Traits(large="padded", many=True, roles=True, has_components=True, training="head", loss="HRLoss",
@@ -67,12 +67,12 @@ class FusionHead(nn.Module):
 
         Args:
             *pictures: two or more, (B, 3, H, W) in [0, 1].
-            roles: of each picture; empty: none is known.
-            task: what kind of scene it is.
-            components: whether those of a pair are wanted.
+            roles: role of each picture; empty if unknown.
+            task: kind of scene.
+            components: whether to compute the components of a pair.
 
         Raises:
-            ValueError: roles and pictures differ in number.
+            ValueError: the numbers of roles and pictures differ.
         """
         if roles and len(roles) != len(pictures):
             raise ValueError(f"FusionHead.decompose: {len(roles)} roles for {len(pictures)} pictures; give one each")
@@ -85,23 +85,23 @@ class FusionHead(nn.Module):
     def forward(self, *pictures: Tensor, roles: Tensor | None = None, task: Tensor | None = None,
                 maps: Tensor | None = None, present: Tensor | None = None,
                 components: bool = True) -> HRDecomposition:
-        """Fuse N pictures; what training and inference share.
+        """Fuse N pictures, in training and inference.
 
-        Without gradients, large pictures with sides that are multiples of 8 are fused part by part; the result is the
-        same, but has no ``weights``, ``energies`` and bases.
+        Without gradients, large pictures with sides that are multiples of 8 are fused part by part, with the same
+        result but without ``weights``, ``energies`` and bases.
 
         Args:
             *pictures: two or more, (B, 3, H, W) in [0, 1].
-            roles: (N, B), indices of ``ROLES``; None: no picture has one.
+            roles: (N, B), indices of ``ROLES``; None: no roles.
             task: (B,), indices of ``TASKS``; None: unknown.
-            maps: (N, B, map_channels, ceil(H / 4), ceil(W / 4)), each from its picture's perspective; None exactly if
-                the head takes none.
+            maps: (N, B, map_channels, ceil(H / 4), ceil(W / 4)), each from its picture's perspective; None if and only
+                if the head uses no maps.
             present: (N, B) bool, which pictures a scene has, for batches of scenes with different numbers of pictures.
-                The others get no weight and change nothing. None: all.
-            components: whether those of a pair are wanted.
+                The others have no weight and no influence. None: all.
+            components: whether to compute the components of a pair.
 
         Raises:
-            ValueError: fewer than two pictures, or maps are missing or not wanted.
+            ValueError: fewer than two pictures, or missing or unexpected maps.
         """
         if len(pictures) < 2:
             raise ValueError(f"FusionHead: {len(pictures)} pictures; give two or more")
@@ -119,7 +119,7 @@ class FusionHead(nn.Module):
 
     def see(self, pictures: Sequence[Tensor], given: list[Tensor], maps: Tensor | None = None,
             there: Tensor | None = None) -> Fine:
-        """The three finest bands of pictures, or of a part of them, and the network's features of them."""
+        """Compute the three finest bands of pictures, or of a part of them, and the network's features."""
         with torch.autocast(pictures[0].device.type, enabled=False):
             stack = torch.stack([x.float() for x in pictures])
             gaussian, bands = _pyramids(stack, FINE_BANDS)
@@ -128,7 +128,7 @@ class FusionHead(nn.Module):
         return Fine(bands, levels, gaussian[-1], evidence[-1], self.corrections.encode_fine(levels, given, maps, there))
 
     def settle(self, whole: Handover, given: list[Tensor], there: Tensor | None = None) -> Coarse:
-        """The coarser bands and the base, from the whole picture."""
+        """Decide the coarser bands and the base, from the whole picture."""
         network = self.corrections
         with torch.autocast(whole.picture.device.type, enabled=False):
             (*greys, bases), bands = _pyramids(whole.picture, self.levels - FINE_BANDS)
@@ -146,14 +146,14 @@ class FusionHead(nn.Module):
 
     def mix(self, pictures: Sequence[Tensor], fine: Fine, coarse: Coarse, there: Tensor | None = None,
             spread: Spread | None = None, components: bool = True) -> HRDecomposition:
-        """The fused picture, or a part of it.
+        """Compute the fused picture, or a part of it.
 
         Args:
-            pictures: whole, or the part.
-            fine, coarse: of the same part.
+            pictures: whole pictures, or the part.
+            fine, coarse: bands of the same part.
             there: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
-            spread: the coarse bands' weights over the part, if they are there already.
-            components: whether those of a pair are wanted.
+            spread: weights of the coarse bands over the part, if already known.
+            components: whether to compute the components of a pair.
         """
         size = pictures[0].shape[-2:]
         answers = self.corrections.decode_fine(fine.features, coarse.deep, coarse.decision, size)
@@ -171,32 +171,32 @@ class FusionHead(nn.Module):
                                bases=coarse.bases, base=coarse.base)
 
     def _levels(self, gaussian: list[Tensor], bands: list[Tensor], evidence: list[Tensor]) -> list[Level]:
-        """For each picture of ``gaussian`` what the network is told; those beyond the bands are the base."""
+        """The network's input for each level of ``gaussian``; levels after the bands are the base."""
         energies = [pyramid.band_energy(band, self.window).log() for band in bands]
         return [Level(picture.mean(dim=2, keepdim=True), seen, energy)
                 for picture, seen, energy in zip_longest(gaussian, evidence[:len(gaussian)], energies)]
 
     def _weights(self, own: Tensor, level: Level, answer: Tensor, there: Tensor | None) -> Tensor:
-        """Weights of the pictures at a level, (N, B, 1, h, w), from the logits of its own energy or exposure."""
+        """Weights of the pictures at a level, (N, B, 1, h, w); ``own``: logits of its energy or exposure."""
         correction, trust = self.corrections.judge(answer, len(own), there)
-        seen = level.evidence - mean_of(level.evidence, there)  # the softmax does not see the mean; numbers stay small
+        seen = level.evidence - mean_of(level.evidence, there)  # the softmax ignores the mean; keeps numbers small
         logits = own - mean_of(own, there) + (trust * seen).sum(dim=2, keepdim=True) + correction
         return pyramid.mixing_weights(logits if there is None else logits.masked_fill(~there, -torch.inf))
 
 
 def _bend_back(x: Tensor, low: Tensor, high: Tensor, limit: float) -> Tensor:
-    """Values outside of [low, high] brought to within ``limit`` of it, smoothly and with a gradient everywhere."""
+    """Compress values outside [low, high] to within ``limit`` of it, smoothly and with non-zero gradients."""
     inside = torch.minimum(torch.maximum(x, low), high)
     return inside + limit * torch.tanh((x - inside) / limit)
 
 
 def limit_shift(weights: Tensor, bases: Tensor, limit: float, present: Tensor | None = None) -> Tensor:
-    """Weights of the bases such that the mix stays within ``limit`` of their mean, in grey.
+    """Limit the weights of the bases so that the mix stays within ``limit`` of their mean, in grey.
 
     Args:
         weights: (N, B, 1, h, w), summing to 1 over N.
         bases: (N, B, C, h, w).
-        limit: in the units of the bases.
+        limit: largest shift, in the units of the bases.
         present: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
     """
     even = 1 / len(weights) if present is None else present / present.sum(dim=0)
@@ -219,7 +219,7 @@ def _shrunk(stack: Tensor, levels: int) -> list[Tensor]:
 
 
 def _range(pictures: Sequence[Tensor], there: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Least and largest value at each pixel and channel; every scene has its first two pictures."""
+    """Smallest and largest value at each pixel and channel; every scene has its first two pictures."""
     low, high = pictures[0], pictures[0]
     for index, picture in enumerate(pictures[1:], 1):
         seen = picture if there is None else torch.where(there[index], picture, pictures[0])

@@ -1,4 +1,4 @@
-"""What the full-resolution head passes on: from the finest bands to the coarser ones, and the result.
+"""Data structures of the full-resolution head: fine bands, coarse bands and the result.
 
 Shape letters: N pictures of one scene, B scenes, L bands.
 """
@@ -16,18 +16,18 @@ from models.decomposition import Decomposition
 
 @dataclass
 class HRDecomposition(Decomposition):
-    """A decomposition in full resolution.
+    """A decomposition at full resolution.
 
-    ``common``, ``unique1`` and ``unique2`` are for display, and there for two pictures only: with W_i the weight of
-    picture i over all bands, unique_i = max(W_i - W_j, 0) x_i, and common is what is left of the mix W_1 x1 + W_2 x2,
-    so that the three add up to it.
+    ``common``, ``unique1`` and ``unique2`` are for display and exist only for two pictures. With W_i the weight of
+    picture i over all bands, unique_i = max(W_i - W_j, 0) x_i, and common is the rest of the mix W_1 x1 + W_2 x2, so
+    that the three add up to the mix.
 
     Attributes:
-        weights: of each picture for each band and the base, L + 1 tensors (N, B, 1, h, w) that sum to 1 over N.
+        weights: weight of each picture for each band and the base, L + 1 tensors (N, B, 1, h, w), summing to 1 over N.
         energies: logarithms of the pictures' energies, L tensors (N, B, 1, h, w).
         bases: bases of the pictures, (N, B, 3, h, w).
         base: the mixed base, (B, 3, h, w).
-        patches: what the published heads draw (training, or with ``patches=True``), patch resolution.
+        patches: output of the published heads (in training, or with ``patches=True``), at patch resolution.
     """
 
     weights: list[Tensor] = field(default_factory=list)
@@ -39,12 +39,12 @@ class HRDecomposition(Decomposition):
 
 @dataclass
 class Handover:
-    """What the coarser bands are made of, at 1/8 of the resolution.
+    """The input of the coarser bands, at 1/8 of the resolution.
 
     Attributes:
         picture: the pictures, (N, B, 3, h, w).
         evidence: (N, B, KINDS, h, w).
-        features: the network's, (NB, C, h, w).
+        features: features of the network, (NB, C, h, w).
     """
 
     picture: Tensor
@@ -58,9 +58,9 @@ class Fine:
 
     Attributes:
         bands: (N, B, 3, h, w) each.
-        levels: what the network is told about them.
-        picture, evidence: of the next coarser level.
-        features: the network's, of the levels 1 and 2.
+        levels: the network's input for them.
+        picture, evidence: pictures and evidence at the next coarser level.
+        features: features of the network at the levels 1 and 2.
     """
 
     bands: list[Tensor]
@@ -70,7 +70,7 @@ class Fine:
     features: list[Tensor]
 
     def handover(self) -> Handover:
-        """What the coarser bands need."""
+        """The input of the coarser bands."""
         return Handover(self.picture, self.evidence, shrink_features(self.features[-1]))
 
 
@@ -79,8 +79,8 @@ class Spread:
     """Sums over bands for the overall weight of a pair's first picture, (B, 1, H, W).
 
     Attributes:
-        total: of weight x energy.
-        norm: of energy.
+        total: sum of weight x energy.
+        norm: sum of energy.
     """
 
     total: Tensor | float
@@ -88,7 +88,7 @@ class Spread:
 
     @torch.no_grad()
     def with_bands(self, weights: Sequence[Tensor], levels: Sequence[Level]) -> Tensor:
-        """The overall weight, with the finer bands: the mean over all bands by their energy."""
+        """The overall weight including the finer bands: the energy-weighted mean over all bands."""
         size = weights[0].shape[-2:]
         more = spread_bands(weights, levels, size)
         return (self.total + more.total) / (self.norm + more.norm)
@@ -104,14 +104,14 @@ def spread_bands(weights: Sequence[Tensor], levels: Sequence[Level], size: Seque
 
 @dataclass
 class Coarse:
-    """The coarser bands, decided.
+    """The coarser bands with their weights.
 
     Attributes:
-        levels: what the network is told, bands and base.
-        weights: of the pictures, as many.
-        bases, base: (N, B, 3, h, w) and mixed, (B, 3, h, w).
+        levels: the network's input for the bands and the base.
+        weights: weights of the pictures, one tensor per level.
+        bases, base: the bases (N, B, 3, h, w) and their mix (B, 3, h, w).
         fused: the fused picture at 1/8 of the resolution, (B, 3, h, w).
-        deep, decision: the network's, for the finer bands.
+        deep, decision: features and decision of the network for the finer bands.
     """
 
     levels: list[Level]

@@ -1,9 +1,9 @@
-"""The full-resolution head on large pictures: the same result as at once, in memory for a part of them.
+"""Applies the full-resolution head to large pictures part by part, with the result of the whole and bounded memory.
 
-The coarser bands need the whole picture, but only at an eighth of its resolution. So the pictures are gone through
-twice: once for what the coarser bands are made of, and, when these are decided, once for the finer bands and the fused
-picture. What a pixel of a fine band depends on lies within ``REACH`` pixels; each part is seen with that much around
-it. Parts begin at multiples of 8 pixels, so that their pyramids are parts of the whole picture's.
+The coarser bands need the whole picture, but only at an eighth of its resolution. The pictures are therefore
+processed twice: first to compute the input of the coarser bands and, after these are decided, for the finer bands and
+the fused picture. A pixel of a fine band depends on pixels within ``REACH``, so each part is processed with a margin
+of that width. Parts start at multiples of 8 pixels, so that their pyramids are parts of the whole pyramid.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,18 @@ from models.corrections import FINE_BANDS
 from models.head_parts import Coarse, Handover, HRDecomposition, Spread
 
 STRIDE = 2**FINE_BANDS
-REACH = 80  # by the sum of all filters; a multiple of STRIDE
-LARGEST = 5 * 2**20  # pixels of all pictures together that are worked on at once, with about 200 bytes for each
-AREA = LARGEST // 2  # the same for a part: smaller, so that the allocator keeps its memory from part to part
+REACH = 80  # pixels, the sum of all filter radii; a multiple of STRIDE
+LARGEST = 5 * 2**20  # pixels of all pictures processed at once; each takes about 200 bytes
+AREA = LARGEST // 2  # the same for a part; smaller, so that the allocator reuses memory between parts
 
 
 @dataclass(frozen=True)
 class Part:
-    """A rectangle of a picture, and what is seen of its surroundings.
+    """A rectangle of a picture with a margin.
 
     Attributes:
         rows, columns: the rectangle.
-        seen_rows, seen_columns: with up to ``REACH`` pixels more on every side.
+        seen_rows, seen_columns: the rectangle with a margin of up to ``REACH`` pixels on every side.
     """
 
     rows: slice
@@ -36,18 +36,18 @@ class Part:
     seen_columns: slice
 
     def seen(self, x: Tensor, stride: int = 1) -> Tensor:
-        """The part of (..., H / stride, W / stride) with its surroundings."""
+        """The part of (..., H / stride, W / stride) with its margin."""
         return x[..., _scaled(self.seen_rows, stride), _scaled(self.seen_columns, stride)]
 
     def own(self, x: Tensor, stride: int = 1) -> Tensor:
-        """The rectangle itself out of what :meth:`seen` gave."""
+        """The rectangle without the margin, cut from a result of :meth:`seen`."""
         top, left = (seen.start for seen in (self.seen_rows, self.seen_columns))
         rows, columns = (slice(side.start - start, side.stop - start)
                          for side, start in ((self.rows, top), (self.columns, left)))
         return x[..., _scaled(rows, stride), _scaled(columns, stride)]
 
     def place(self, whole: Tensor, stride: int = 1) -> Tensor:
-        """The rectangle's place in (..., H / stride, W / stride)."""
+        """The rectangle as a view of (..., H / stride, W / stride)."""
         return whole[..., _scaled(self.rows, stride), _scaled(self.columns, stride)]
 
 
@@ -56,7 +56,7 @@ def _scaled(pixels: slice, stride: int) -> slice:
 
 
 def split(height: int, width: int, area: int, reach: int = REACH) -> list[Part]:
-    """Parts of a picture, of about ``area`` pixels each with their surroundings.
+    """Split a picture into parts of about ``area`` pixels each, including margins.
 
     Args:
         height, width: multiples of ``STRIDE``.
@@ -78,7 +78,7 @@ def _around(pixels: slice, length: int, reach: int) -> slice:
 
 
 def wants_parts(pictures: Sequence[Tensor]) -> bool:
-    """Whether pictures (B, 3, H, W) are too large to be worked on at once, and of sides that can be cut."""
+    """Whether pictures (B, 3, H, W) are too large to process at once and have sides that can be split."""
     height, width = pictures[0].shape[-2:]
     return sum(x[:, 0].numel() for x in pictures) > LARGEST and height % STRIDE == 0 and width % STRIDE == 0
 
@@ -89,8 +89,8 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, comp
     Args:
         head: a ``FusionHead`` without maps.
         pictures: (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
-        given: what the network is told about roles and task.
-        components: whether those of a pair are wanted.
+        given: embeddings of roles and task.
+        components: whether to compute the components of a pair.
 
     Returns:
         The fused picture and the components, without the weights of the bands.
@@ -111,7 +111,7 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, comp
 
 
 def _gather(head, pictures: Sequence[Tensor], given: list[Tensor], parts: list[Part]) -> Handover:
-    """What the coarser bands of the whole picture are made of."""
+    """Collect the input of the coarser bands for the whole picture."""
     height, width = pictures[0].shape[-2:]
     whole: dict[str, Tensor] = {}
     for part in parts:
@@ -124,7 +124,7 @@ def _gather(head, pictures: Sequence[Tensor], given: list[Tensor], parts: list[P
 
 
 def _part_of(coarse: Coarse, part: Part) -> Coarse:
-    """The part of the coarser bands that the finer ones are built on."""
+    """The part of the coarser bands needed by the finer bands of a part."""
     decision = None if coarse.decision is None else part.seen(coarse.decision, STRIDE)
     return replace(coarse, fused=part.seen(coarse.fused, STRIDE), deep=part.seen(coarse.deep, STRIDE),
                    decision=decision)

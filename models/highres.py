@@ -1,10 +1,10 @@
-"""DeFusion++ with a full-resolution fusion head that sees the transformer's tokens.
+"""DeFusion++ with a full-resolution fusion head that uses the transformer's tokens.
 
-A patch of 16 x 16 pixels comes out of 192 numbers, so what the published network draws is soft. Here it decides
-instead of drawing: a ``FusionHead`` (`models/head.py`) mixes the two pictures themselves, and the transformer's tokens
-enter its correction network as smooth maps. The published losses still train what the transformer draws.
+The published network decodes each patch of 16 x 16 pixels from 192 numbers, so its pictures are soft. Here its tokens
+control the mixing instead: a ``FusionHead`` (`models/head.py`) mixes the pixels of the two pictures, and the tokens
+enter its correction network as smooth maps. The published losses still train the decoded pictures.
 
-Large pictures. ``decompose`` takes a pair of any size. When the transformer should see windows only:
+Large pictures: ``decompose`` accepts a pair of any size. To run the transformer on windows only:
 
     maps = context(window of x1, window of x2)    for each window: (B, K, H / 4, W / 4), smooth; blend like a picture
     result = fuse(x1, x2, maps)                   once, for the whole picture; K = model.map_channels
@@ -33,14 +33,15 @@ from utils.signatures import Count
 
 @MODELS.register("DeFusionPPHR")
 class DeFusionPPHR(nn.Module):
-    """The published network and a full-resolution fusion head that sees its tokens.
+    """The published network with a full-resolution fusion head that uses its tokens.
 
-    Symmetric: the head is, and in inference the transformer's common features are the mean of both orders of the pair.
+    Symmetric in the pair: the head is symmetric, and in inference the transformer's common features are averaged over
+    both orders.
 
     Args:
-        frozen: the transformer stays as it was loaded and only the head is trained, without the published losses.
-        token_channels: channels to which an image's tokens are projected for the head.
-        levels, window, widths, bound, trust_bound, base_shift, overshoot: of ``FusionHead``.
+        frozen: freeze the transformer and train only the head, without the published losses.
+        token_channels: channels to which the tokens of an image are projected for the head.
+        levels, window, widths, bound, trust_bound, base_shift, overshoot: keywords of ``FusionHead``.
         **transformer: keywords of ``DeFusionPP``.
     """
 
@@ -61,7 +62,7 @@ class DeFusionPPHR(nn.Module):
         if frozen:
             self.network.requires_grad_(False)
         dim = self.network.common_head.in_features
-        # Of each image its tokens and its decoded unique part; of the pair common and fused, tokens and decoded.
+        # For each image: tokens and decoded unique part. For the pair: tokens and decoded common and fused parts.
         self.map_sizes = (token_channels + 1, token_channels + 1, token_channels + 2)
         self.map_channels = sum(self.map_sizes)
         self.unique_map = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, token_channels))
@@ -86,17 +87,17 @@ class DeFusionPPHR(nn.Module):
         return result
 
     def train(self, mode: bool = True) -> "DeFusionPPHR":
-        """Training mode for what is trained: a frozen transformer keeps its dropout off."""
+        """Set training mode, except for a frozen transformer, whose dropout stays off."""
         super().train(mode)
         if self.frozen:
             self.network.eval()
         return self
 
     def decompose(self, x1: Tensor, x2: Tensor, *, patches: bool = False) -> HRDecomposition:
-        """Inference pass on (B, 3, H, W) in [0, 1], any H and W from 16 up, the transformer on the whole of it.
+        """Inference pass on (B, 3, H, W) in [0, 1], H and W at least 16; the transformer runs on the whole picture.
 
         Args:
-            patches: also hand out what the published heads draw (sides cut to H and W).
+            patches: also return the output of the published heads (cropped to H and W).
         """
         height, width = x1.shape[-2:]
         drawn, maps = self._look(*(_pad(x, self.patch_size) for x in (x1, x2)))
@@ -108,7 +109,7 @@ class DeFusionPPHR(nn.Module):
         return result
 
     def context(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """The transformer's maps of a window for the head: (B, K, H / 4, W / 4).
+        """The transformer's maps of a window for the head, (B, K, H / 4, W / 4).
 
         Args:
             x1, x2: (B, 3, H, W) in [0, 1], H and W multiples of 16.
@@ -127,12 +128,12 @@ class DeFusionPPHR(nn.Module):
         return self.head(x1, x2, maps=views)
 
     def _look(self, x1: Tensor, x2: Tensor) -> tuple[Decomposition, Tensor]:
-        """The transformer on a pair, the same for both orders: what it draws, and its maps."""
+        """Run the transformer on a pair, symmetrically in both orders; returns its pictures and its maps."""
         features, drawn = self._see(x1, x2)
         return drawn, self._maps(features, drawn, self.network.grid(x1))
 
     def _see(self, x1: Tensor, x2: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Decomposition]:
-        """Finished features of a pair and what the published heads draw, with common as the mean of both orders."""
+        """Final features of a pair and the output of the published heads; common is the mean of both orders."""
         network = self.network
         tokens = network.separate_symmetric(*network.encode(x1, x2))
         features = network.finish(tokens)
@@ -147,7 +148,7 @@ class DeFusionPPHR(nn.Module):
         first, second, shared = (
             pyramid.enlarge(tokens[:, 1:].transpose(1, 2).unflatten(-1, grid), size)
             for tokens in (first, second, shared))
-        # The published losses own what is drawn: no gradient of the head reaches the pixel heads.
+        # Decoded pictures are trained by the published losses only: no gradient of the head reaches the pixel heads.
         seen = (drawn.unique1, drawn.unique2, drawn.common, drawn.fused)
         unique1, unique2, both, everything = (
             F.avg_pool2d(part.detach().mean(dim=1, keepdim=True), self.map_stride).to(first.dtype) for part in seen)

@@ -1,4 +1,4 @@
-"""What a user gives to the fuser, as unit pictures, and results in the type of what was given."""
+"""Converts the user's pictures to [0, 1], and results back to the type of the inputs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,20 @@ from utils.pictures.reading import read_picture
 
 Source = str | Path | Picture | Image.Image | np.ndarray | Tensor
 SMALLEST = 16  # pixels a side
-OVERSHOOT = 0.1  # resampling takes floats this far out of [0, 1]; they are clipped
+OVERSHOOT = 0.1  # floats may exceed [0, 1] by this much after resampling; they are clipped
 _WANTED = "give a path, a PIL picture, an array (H, W, C) or a tensor (C, H, W)"
 
 
 @dataclass
 class Input:
-    """A source as a unit picture, and what its result should look like.
+    """A source converted to [0, 1], with the properties needed to convert the result back.
 
     Attributes:
-        unit: (C, H, W), float32 in [0, 1]; C is 1 for a grey picture, also when it was given as three equal channels.
-        channels: as given, 1 or 3.
+        unit: (C, H, W), float32 in [0, 1]; C is 1 for grey pictures, including those given as three equal channels.
+        channels: number of channels as given, 1 or 3.
         kind: "stored" (8 or 16 bit), "float" (an array) or "tensor".
-        name: for messages.
-        bit_depth: 8 or 16; of stored pictures.
+        name: name for messages.
+        bit_depth: 8 or 16, for stored pictures.
     """
 
     unit: Tensor
@@ -39,16 +39,16 @@ class Input:
 
 
 def read_source(source: Source, name: str) -> Input:
-    """Any picture that a user may give, checked.
+    """Read and check a source of any supported type.
 
     Args:
-        source: a path; a ``Picture``; a PIL picture of any mode (EXIF turns are applied, alpha is dropped); an array
-            (H, W) or (H, W, C), uint8, uint16 or float in [0, 1], of either byte order; a tensor (H, W) or (C, H, W),
-            float in [0, 1]. C is 1 or 3.
-        name: what messages call it when it has no path.
+        source: a path; a ``Picture``; a PIL picture of any mode (EXIF orientation is applied, alpha is dropped); an
+            array (H, W) or (H, W, C), uint8, uint16 or float in [0, 1], of either byte order; a tensor (H, W) or
+            (C, H, W), float in [0, 1]. C is 1 or 3.
+        name: name for messages if the source has no path.
 
     Raises:
-        UserError: not one of these; values that are not finite, or floats that are not in [0, 1].
+        UserError: another type, non-finite values, or floats outside [0, 1].
     """
     if isinstance(source, (str, Path)):
         source = read_picture(source)
@@ -77,7 +77,7 @@ def read_source(source: Source, name: str) -> Input:
 
 
 def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
-    """A unit picture (C, H, W) in the type of the inputs."""
+    """Convert a picture (C, H, W) in [0, 1] to the type of the inputs."""
     if any(item.kind == "tensor" for item in inputs):
         return value
     array = value.cpu().numpy()
@@ -87,7 +87,7 @@ def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
 
 
 def check_sizes(inputs: list[Input]) -> None:
-    """Pictures that can be fused.
+    """Check that pictures can be fused.
 
     Raises:
         UserError: their sizes differ, or they are smaller than 16 x 16.
@@ -109,14 +109,14 @@ def _input(unit: Tensor, kind: str, name: str, bit_depth: int = 8) -> Input:
 
 
 def _in_range(unit: Tensor, name: str) -> Tensor:
-    """Clipped to [0, 1].
+    """Clip to [0, 1].
 
     Raises:
-        UserError: values that are not finite, or beyond what resampling explains.
+        UserError: non-finite values, or values further out of range than resampling explains.
     """
     if unit.numel() == 0:
         return unit
-    low, high = torch.stack(unit.aminmax()).tolist()  # a NaN anywhere makes both NaN
+    low, high = torch.stack(unit.aminmax()).tolist()  # both are NaN if any value is
     if not np.isfinite([low, high]).all():
         raise UserError(f"fuse: {name} holds values that are not finite (NaN or infinite); replace them first")
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
@@ -134,7 +134,7 @@ def _pil_to_array(image: Image.Image, name: str) -> np.ndarray:
         elif image.mode not in ("L", "RGB", "I", "F") and not image.mode.startswith("I;16"):
             image = image.convert("RGB")
         array = np.asarray(image)
-    except OSError as error:  # PIL reads pixels only now
+    except OSError as error:  # PIL reads the pixels lazily, here
         raise UserError(f"{name}: not a whole picture ({error})") from error
     if array.dtype.kind == "i" and array.size and array.min() >= 0 and array.max() <= np.iinfo(np.uint16).max:
         return array.astype(np.uint16)

@@ -1,6 +1,6 @@
-"""Parts that every network here is made of: transformer blocks, patches, positions.
+"""Building blocks of the networks: transformer blocks, patches, positions.
 
-Shape letters: B batch, L tokens (class token included), N patches, D width, H heads, C channels a head.
+Shape letters: B batch, L tokens (class token included), N patches, D width, H heads, C channels per head.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ BASE_GRID = 14  # 224 / 16: the grid on which the published position table is de
 
 
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
-    """Dropout; on a CPU with 16 random bits an element, four elements a draw.
+    """Dropout; on a CPU with 16 random bits per element, four elements per draw.
 
-    The library draws one number an element on one thread, which was 7 % of a training step. Sixteen bits round
-    the rate to 1/65536. The mask is made in the dtype of ``x``: products of two dtypes are several times slower.
+    The library draws one number per element on one thread, which took 7 % of a training step. Sixteen bits round the
+    rate to 1/65536. The mask has the dtype of ``x``: products of two dtypes are several times slower.
     """
     if not training or rate == 0:
         return x
@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
 
 def vit_block(dim: int, num_heads: int, *, eps: float = 1e-5, drop_path: float = 0.0) -> Block:
     """Pre-norm ViT block: MLP ratio 4, qkv bias, exact GELU; the **B** of the method (docs/METHOD.md, section 3)."""
-    # Here, as timm takes seconds to load and the head has no transformer.
+    # Imported here, because timm takes seconds to load and the head has no transformer.
     from timm.models.vision_transformer import Block
 
     return Block(
@@ -76,14 +76,14 @@ class CrossBlock(nn.Module):
     """Post-norm cross-attention block; the **X(a, b)** of the method (docs/METHOD.md, section 3).
 
     ``y = LN1(b + drop(att))``, ``z = LN2(y + drop(W2 drop(relu(W1 y))))``. The query and the residual come from
-    the second argument. Each of query, key and value passes two linear maps in a row, as published; they have no
-    non-linearity between them, so the product of their weights is applied in one go.
+    the second argument. As published, query, key and value each pass two consecutive linear maps; there is no
+    non-linearity between them, so the product of their weights is applied instead.
 
     Args:
         dim: width D.
         num_heads: heads H.
-        common: the key is taken from ``b`` (common blocks) instead of ``a``.
-        dropout: rate after attention and in the MLP.
+        common: take the key from ``b`` (common blocks) instead of ``a``.
+        dropout: dropout rate after attention and in the MLP.
     """
 
     def __init__(self, dim: int, num_heads: int = 16, *, common: bool = False, dropout: float = 0.1) -> None:
@@ -101,14 +101,14 @@ class CrossBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = dropout
-        nn.init.xavier_uniform_(self.in_proj_weight)  # as nn.MultiheadAttention does it
+        nn.init.xavier_uniform_(self.in_proj_weight)  # as in nn.MultiheadAttention
         nn.init.zeros_(self.out_proj.bias)
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout, self.training)
 
     def _merged(self) -> tuple[Tensor, Tensor]:
-        """Weights (3, D, D) and biases (3, D) of the two linear maps before attention, multiplied out."""
+        """Weights (3, D, D) and biases (3, D) of the product of the two linear maps before attention."""
         dim = self.query.in_features
         with torch.autocast(self.query.weight.device.type, enabled=False):
             outer = self.in_proj_weight.view(3, dim, dim)
@@ -120,7 +120,7 @@ class CrossBlock(nn.Module):
         """Attend from ``b`` to ``a``.
 
         Args:
-            a: (B', L, D), B' = B or a divisor of it (the same ``a`` then serves B / B' stacked groups of ``b``).
+            a: (B', L, D), B' = B or a divisor of it (``a`` is then shared by B / B' stacked groups of ``b``).
             b: (B, L, D).
 
         Returns:
@@ -135,10 +135,10 @@ class CrossBlock(nn.Module):
 
 
 def tokens_to_pixels(tokens: Tensor, grid: tuple[int, int], patch: int = 16) -> Tensor:
-    """Patches back to a picture.
+    """Assemble patches to a picture.
 
     Args:
-        tokens: (B, N, 3 * patch²), numbers of a patch in the order (row, column, channel).
+        tokens: (B, N, 3 * patch²), values of a patch in the order (row, column, channel).
         grid: patches (down, across).
 
     Returns:
@@ -157,7 +157,7 @@ def pixels_to_tokens(pictures: Tensor, patch: int = 16) -> Tensor:
 
 
 def choose_kept(noise: Tensor, mask_ratio: float) -> Tensor:
-    """Indices (B, K) of the K = floor(N (1 - mask_ratio)) patches with the least of the noise (B, N)."""
+    """Indices (B, K) of the K = floor(N (1 - mask_ratio)) patches with the smallest noise (B, N)."""
     return noise.argsort(dim=1)[:, : int(noise.shape[1] * (1 - mask_ratio))]
 
 
@@ -165,7 +165,7 @@ def keep_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
     """The class token and the kept patches.
 
     Args:
-        tokens: (B', 1 + N, D), B' = B or a multiple of it (stacked groups in which the same places are kept).
+        tokens: (B', 1 + N, D), B' = B or a multiple of it (stacked groups that keep the same patches).
         kept: (B, K) patch indices.
 
     Returns:
@@ -176,11 +176,11 @@ def keep_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
 
 
 def restore_tokens(tokens: Tensor, kept: Tensor, mask_token: Tensor, patches: int) -> Tensor:
-    """Kept tokens back in their places, the mask token in all others.
+    """Put kept tokens back in their positions, with the mask token in all others.
 
     Args:
         tokens: (B, 1 + K, D), class token first.
-        kept: (B, K) the places of the K patches.
+        kept: (B, K), positions of the K patches.
         mask_token: (1, 1, D).
         patches: N.
 
@@ -196,8 +196,8 @@ def restore_tokens(tokens: Tensor, kept: Tensor, mask_token: Tensor, patches: in
 def sincos_position_table(dim: int, grid: tuple[int, int], base: int = BASE_GRID) -> Tensor:
     """Fixed 2-D sine-cosine position table with a zero row for the class token (docs/METHOD.md, section 3).
 
-    Coordinates of grids larger than ``base`` are scaled into the range that training saw; smaller ones keep their
-    step, so that a ``base`` x ``base`` grid gives the published table exactly.
+    Coordinates of grids larger than ``base`` are scaled to the range used in training; smaller grids keep the step. A
+    ``base`` x ``base`` grid yields the published table exactly.
 
     Args:
         dim: width D, a multiple of 4.

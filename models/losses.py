@@ -13,9 +13,9 @@ from models.registry import LOSSES
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(mode=False)  # kept for later calls, and autograd refuses tensors made in inference mode
+@torch.inference_mode(mode=False)  # the result is cached, and autograd rejects tensors made in inference mode
 def _blur_matrix(length: int, size: int, sigma: float, device: torch.device) -> Tensor:
-    """Gaussian of ``size`` taps with a reflecting border as a linear map (length, length)."""
+    """Gaussian of ``size`` taps with a reflecting border as a matrix (length, length)."""
     x = torch.arange(size, dtype=torch.float64) - size // 2
     taps = torch.exp(-(x**2) / (2 * sigma**2))
     source = (torch.arange(length).view(-1, 1) + torch.arange(size) - size // 2).abs()
@@ -61,7 +61,7 @@ class _BandedProduct(torch.autograd.Function):
 
     @staticmethod
     def blocks(length: int, reach: int) -> list[tuple[slice, slice]]:
-        """Slices of the results, and of what each of them is made from."""
+        """Slices of the result, each with the slice of the input that it depends on."""
         starts = range(0, length, _BandedProduct.BLOCK)
         stops = [min(start + _BandedProduct.BLOCK, length) for start in starts]
         return [(slice(start, stop), slice(max(start - reach, 0), min(stop + reach, length)))
@@ -71,8 +71,8 @@ class _BandedProduct(torch.autograd.Function):
 def gaussian_blur(x: Tensor, size: int = 11, sigma: float = 1.5) -> Tensor:
     """Separable Gaussian with a reflecting border, (B, C, H, W) -> (B, C, H, W), float32.
 
-    Two matrix products: at the sizes of training they are several times faster than a depthwise convolution,
-    above all backward, and the border is part of the matrix.
+    Computed as two matrix products, which include the border. At training sizes they are several times faster than a
+    depthwise convolution, especially in the backward pass.
     """
     with torch.autocast(x.device.type, enabled=False):
         rows = _blur_matrix(x.shape[-2], size, sigma, x.device)
@@ -109,8 +109,8 @@ class CUDLoss(nn.Module):
     """Loss of common and unique decomposition with masked reconstruction.
 
     ``20 L1(common) + 10 L1(unique1) + 10 L1(unique2) + 100 L1(fused) + 50 DSSIM(fused) + 2 L1(recon)``. L1 is the
-    mean absolute difference over the batch, all pixels and channels. The published code sums over the batch; the
-    mean keeps clipping and the mix with stage 2 independent of the batch size.
+    mean absolute difference over the batch, all pixels and channels. The published code sums over the batch; with the
+    mean, gradient clipping and the mix with stage 2 do not depend on the batch size. Source: docs/METHOD.md, section 4.
     """
 
     takes = Decomposition
@@ -124,8 +124,8 @@ class CUDLoss(nn.Module):
         """Weighted terms under their published names, and ``total_loss``.
 
         Args:
-            out: the network's output; ``recon`` may be None (its term is then left out).
-            sample: what the decomposition should be.
+            out: the network's output; without ``recon`` its term is omitted.
+            sample: the wanted decomposition.
         """
         fused, target = out.fused.float(), sample.target
         terms = {

@@ -1,7 +1,7 @@
-"""Masked autoencoders (He et al., arXiv 2111.06377): what the teachers of stage 2 are, and their pretraining.
+"""Masked autoencoders (He et al., arXiv 2111.06377), the teachers of stage 2, and their pretraining.
 
-Weights have the names of the official files: the encoder's are timm's (``blocks.N.*``, ``norm.*``), the decoder's
-begin with ``decoder_``. So official files and ours are read alike.
+Weights have the names of the official files, so that both can be read: timm's names for the encoder (``blocks.N.*``,
+``norm.*``), and names starting with ``decoder_`` for the decoder.
 
 Shape letters: B batch, N patches, K kept patches, D width.
 """
@@ -24,10 +24,10 @@ HEAD_WIDTH = 64
 
 
 class MAEEncoder(Encoder):
-    """A MAE's vision transformer: equal heads in all blocks, and the final norm is applied.
+    """The vision transformer of a MAE: equal heads in all blocks and a final norm.
 
     Args:
-        embed_dim: width D, a multiple of 64; a head is 64 wide.
+        embed_dim: width D, a multiple of 64; each head has width 64.
         depth: blocks.
     """
 
@@ -37,11 +37,11 @@ class MAEEncoder(Encoder):
         super().__init__(embed_dim, depth, embed_dim // HEAD_WIDTH, last_heads=None, drop_path=0.0)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Normalised images to the tokens of the top, unlike :class:`Encoder` after the final norm.
+        """Encode normalised images to the last layer's tokens, after the final norm (unlike :class:`Encoder`).
 
         Args:
             x: (B, 3, H, W), H and W multiples of 16.
-            kept: (B, K) patches that are seen; all when not given.
+            kept: (B, K) indices of the visible patches; None: all.
 
         Returns:
             (B, 1 + K, D), class token first.
@@ -56,11 +56,11 @@ class MAEEncoder(Encoder):
 
 @dataclass
 class MaskedPrediction:
-    """What a masked autoencoder predicts.
+    """The prediction of a masked autoencoder.
 
     Attributes:
         prediction: (B, N, 768) pixels of every patch, normalised like the targets.
-        hidden: (B, N) of 0 (the patch was seen) and 1 (it was hidden).
+        hidden: (B, N), 0 for visible and 1 for masked patches.
     """
 
     prediction: Tensor
@@ -73,8 +73,8 @@ class MAE(MAEEncoder):
 
     Args:
         size: tiny, small or base; ViT/16 of width 192, 384 or 768.
-        mask_ratio: share of the patches that is hidden.
-        norm_pix_loss: targets are the pixels of each patch brought to mean 0 and variance 1.
+        mask_ratio: share of masked patches.
+        norm_pix_loss: normalise each target patch to mean 0 and variance 1.
         decoder_width: width of the decoder, a multiple of 16 (its 16 heads).
         decoder_depth: blocks of the decoder.
         depth: blocks of the encoder.
@@ -102,11 +102,11 @@ class MAE(MAEEncoder):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, x: Tensor, noise: Tensor) -> MaskedPrediction:
-        """Encode the patches with the least noise, decode all.
+        """Encode the patches with the smallest noise, decode all.
 
         Args:
             x: (B, 3, H, W) in [0, 1], H and W multiples of 16.
-            noise: (B, N) uniform numbers.
+            noise: (B, N) uniform random numbers.
         """
         kept = choose_kept(noise, self.mask_ratio)
         grid = x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
@@ -116,15 +116,19 @@ class MAE(MAEEncoder):
         return MaskedPrediction(prediction, torch.ones_like(noise).scatter(1, kept, 0.0))
 
     def decompose(self, x1: Tensor, x2: Tensor) -> None:
-        """Not for fusing; says so where a fusion network is expected."""
+        """Raise an error: a MAE cannot fuse.
+
+        Raises:
+            UserError: always.
+        """
         raise UserError("model: MAE reconstructs pictures of one modality and fuses nothing; give DeFusionPP")
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images in [0, 1] as the encoder takes them."""
+        """Normalise images in [0, 1] for the encoder."""
         return (x - self.mean) / self.std
 
     def targets(self, x: Tensor) -> Tensor:
-        """Pixels (B, N, 768) of the patches of x (B, 3, H, W) in [0, 1], as the prediction should be."""
+        """Prediction targets: pixels (B, N, 768) of the patches of x (B, 3, H, W) in [0, 1]."""
         patches = pixels_to_tokens(self.normalise(x), self.patch_size)
         if not self.norm_pix_loss:
             return patches
@@ -136,14 +140,14 @@ class MAE(MAEEncoder):
         return patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + 1e-6).sqrt()
 
     def picture(self, x: Tensor, out: MaskedPrediction) -> Tensor:
-        """x (B, 3, H, W) in [0, 1] with its hidden patches as predicted, each in the true mean and variance."""
+        """x (B, 3, H, W) in [0, 1] with masked patches predicted, each with its true mean and variance."""
         patches = pixels_to_tokens(self.normalise(x), self.patch_size)
         mean, deviation = self._statistics(patches) if self.norm_pix_loss else (0.0, 1.0)
         shown = torch.where(out.hidden.bool().unsqueeze(-1), out.prediction.float() * deviation + mean, patches)
         return self._pixels(shown, x) * self.std + self.mean
 
     def masked_picture(self, x: Tensor, out: MaskedPrediction) -> Tensor:
-        """x (B, 3, H, W) with its hidden patches grey."""
+        """x (B, 3, H, W) with masked patches in grey."""
         hidden = out.hidden.unsqueeze(-1)
         return self._pixels(pixels_to_tokens(x, self.patch_size) * (1 - hidden) + 0.5 * hidden, x)
 
@@ -154,16 +158,16 @@ class MAE(MAEEncoder):
 
 @LOSSES.register("MAELoss")
 class MAELoss(nn.Module):
-    """Mean squared error of the hidden patches."""
+    """Mean squared error over the masked patches."""
 
     takes = MaskedPrediction
 
     def forward(self, out: MaskedPrediction, sample: Tensor) -> dict[str, Tensor]:
-        """``reconstruction`` and ``total_loss``, which are the same.
+        """``reconstruction`` and ``total_loss``, which are equal.
 
         Args:
             out: the autoencoder's prediction.
-            sample: the patches as they should be, (B, N, 768), see :meth:`MAE.targets`.
+            sample: target patches, (B, N, 768), see :meth:`MAE.targets`.
         """
         error = (out.prediction.float() - sample).square().mean(-1)
         loss = (error * out.hidden).sum() / out.hidden.sum()

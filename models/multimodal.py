@@ -1,7 +1,7 @@
-"""DeFusion++ in stage 2 (MCUD): features of real pairs predict what the MAE teacher of each modality sees.
+"""DeFusion++ in stage 2 (MCUD): features of real pairs predict the tokens of the MAE teacher of each modality.
 
-docs/METHOD.md, section 3. The network is ``DeFusionPP`` with two small predictors; the teachers are no part of it, see
-``models/teachers.py``.
+Source: docs/METHOD.md, section 3. The network is ``DeFusionPP`` with two small predictors; the teachers are separate,
+see ``models/teachers.py``.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from models.registry import LOSSES, MODELS
 
 @dataclass
 class ModalityPrediction:
-    """What the features of a pair say about its modalities.
+    """Predictions of the teachers' tokens from the features of a pair.
 
     Attributes:
         predict1, predict2: prediction of the teacher's tokens of the first and second modality, (B, 1 + N, D_i)
@@ -32,10 +32,10 @@ class ModalityPrediction:
 
 @MODELS.register("DeFusionPPMM", aliases=("MUCMTransformer",))
 class DeFusionPPMM(DeFusionPP):
-    """The network of stage 2; photographs go through it as through ``DeFusionPP``.
+    """The network of stage 2; on photographs it works like ``DeFusionPP``.
 
     Args:
-        teacher_widths: widths of the tokens of the two teachers.
+        teacher_widths: token widths of the two teachers.
         network: keywords of ``DeFusionPP``.
     """
 
@@ -54,7 +54,7 @@ class DeFusionPPMM(DeFusionPP):
             first, second: (B, 3, H, W) in [0, 1], H and W multiples of 16.
         """
         f, r = self.encode(first, second)
-        # The pair against the swapped pair: both orders of common, one stacked call.
+        # The pair stacked with the swapped pair: common features in both orders from one call.
         common = self.common_cross(f, swap_halves(f)) + self.common_skip_cross(r, swap_halves(r))
         common12, common21 = F.layer_norm(common, common.shape[-1:]).chunk(2)
         unique = self._unique(self.unique_cross, self.unique_residual, f)
@@ -70,11 +70,11 @@ class DeFusionPPMM(DeFusionPP):
 
 @LOSSES.register("MCUDLoss")
 class MCUDLoss(nn.Module):
-    """L1(predict1, teacher1) + L1(predict2, teacher2) + L1(common12, common21), means (docs/METHOD.md, section 4).
+    """L1(predict1, teacher1) + L1(predict2, teacher2) + L1(common12, common21), as means (docs/METHOD.md, section 4).
 
     Args:
         modality: weight of each of the first two terms.
-        common: weight of the last.
+        common: weight of the last term.
     """
 
     takes = ModalityPrediction

@@ -1,6 +1,6 @@
-"""What a fusion model is: the one list of what the fuser, the training scripts and the exporter ask of it.
+"""The interface of fusion models, as used by the fuser, the training scripts and the exporter.
 
-A model is an ``nn.Module`` with a ``decompose`` and with ``traits``, a :class:`Traits` that says how to use it:
+A model is an ``nn.Module`` with a method ``decompose`` and with ``traits``, a :class:`Traits` that describes its use:
 
     @MODELS.register("Mine")
     class Mine(nn.Module):
@@ -20,7 +20,7 @@ from utils.pictures.picture import Role
 Task = Literal["none", "IVF", "MEF", "MFF"]
 ROLES: tuple[Role, ...] = get_args(Role)
 TASKS: tuple[Task, ...] = get_args(Task)
-NETWORK = "network."  # prefix of the published network's weights in a model that has one as a part
+NETWORK = "network."  # prefix of the published network's weights in a model that contains it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,23 +28,23 @@ class Traits:
     """How a model is used.
 
     Attributes:
-        large: how it takes a picture larger than its windows. "whole": ``decompose`` takes any size from 16 x 16.
-            "padded": likewise, and pictures get a margin of reflected pixels, which takes the border out of the result.
-            "windows": ``decompose`` takes sides that are multiples of 16; the results of windows are blended.
-            "maps": its ``context`` takes windows; ``fuse`` takes the whole picture and the blended maps.
-        many: ``decompose`` takes two pictures or more. Otherwise more than two are fused two by two.
-        roles: ``decompose`` takes the keywords ``roles`` and ``task``, and ``components=False`` where only the fused
-            picture is wanted.
-        has_components: it gives common and unique parts of a pair, not the fused picture alone.
+        large: treatment of large pictures. "whole": ``decompose`` accepts any size from 16 x 16. "padded": likewise,
+            after padding with a margin of reflected pixels, which keeps border effects out of the result. "windows":
+            ``decompose`` needs sides that are multiples of 16; the results of windows are blended. "maps": ``context``
+            runs on windows, and ``fuse`` takes the whole picture and the blended maps.
+        many: ``decompose`` accepts more than two pictures. Otherwise they are fused two at a time.
+        roles: ``decompose`` accepts the keywords ``roles`` and ``task``, and ``components=False`` to compute only the
+            fused picture.
+        has_components: it also returns common and unique parts of a pair.
         needs_weights: it fuses only with trained weights.
-        training: what it learns from. "decomposition": damaged photographs with masked features; "head": damaged
-            photographs; "pictures": single pictures, masked; None: it has nothing to learn.
-        loss: name of its own loss.
-        gives: type of what ``forward`` returns, which a loss must take.
+        training: its training data. "decomposition": damaged photographs with masked features; "head": damaged
+            photographs; "pictures": single pictures, masked; None: it cannot be trained.
+        loss: name of its default loss.
+        gives: type returned by ``forward``, which the loss must accept.
         predicts_teachers: it can be trained in stage 2.
-        section: section of the option file that holds its keywords.
-        unused: prefixes of weights that no output depends on; they are not trained.
-        added: prefixes of weights that the published network lacks. A training run may start without all of them.
+        section: section of the option file with its keywords.
+        unused: prefixes of weights on which no output depends; they are not trained.
+        added: prefixes of weights that the published network lacks. They may all be missing at the start of training.
         optional: prefixes of weights that older files lack; they keep their initial values.
     """
 
@@ -64,12 +64,12 @@ class Traits:
 
 
 class Model(Protocol):
-    """A fusion model, besides being an ``nn.Module``."""
+    """The interface of a fusion model, in addition to ``nn.Module``."""
 
     traits: ClassVar[Traits]
 
     def decompose(self, x1: Tensor, x2: Tensor, /) -> Decomposition:
-        """Fuse a pair; with ``traits.many`` also more pictures, with ``traits.roles`` also ``roles`` and ``task``.
+        """Fuse a pair; with ``traits.many``, also more pictures; with ``traits.roles``, also ``roles`` and ``task``.
 
         Args:
             x1, x2: (B, 3, H, W) in [0, 1].
@@ -78,7 +78,7 @@ class Model(Protocol):
 
 
 class Truth(Protocol):
-    """What a synthetic pair should decompose into, as `data/synthesis.py` makes it; each (B, 3, H, W) in [0, 1].
+    """The wanted decomposition of a synthetic pair from `data/synthesis.py`; each (B, 3, H, W) in [0, 1].
 
     Attributes:
         common, unique1, unique2: the parts.
@@ -92,19 +92,19 @@ class Truth(Protocol):
 
 
 class Loss(Protocol):
-    """A training loss, besides being an ``nn.Module``.
+    """The interface of a training loss, in addition to ``nn.Module``.
 
     Attributes:
-        takes: type of the model's output that it can score.
+        takes: type of the model's output that it accepts.
     """
 
     takes: ClassVar[type]
 
     def __call__(self, out: Any, sample: Any) -> dict[str, Tensor]:
-        """Weighted terms by name, batch means, and their sum as ``total_loss``.
+        """Weighted terms by name, as batch means, and their sum as ``total_loss``.
 
         Args:
-            out: what the model made of the sample.
-            sample: what it should have made: a ``Sample`` (:class:`Truth`), tokens of teachers, or pixels.
+            out: output of the model.
+            sample: the target: a ``Sample`` (:class:`Truth`), tokens of teachers, or pixels.
         """
         ...

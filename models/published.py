@@ -1,4 +1,4 @@
-"""The names of the published checkpoints, which live here and nowhere else (docs/METHOD.md, section 7)."""
+"""Weight names of the published checkpoints, used only here (docs/METHOD.md, section 7)."""
 
 import re
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from models.layers import BASE_GRID, sincos_position_table
 from models.protocol import NETWORK
 
-# Published prefix -> ours. Longer prefixes first where one begins another.
+# Published prefix -> ours. A prefix of another prefix comes after it.
 PUBLISHED_PREFIXES = {
     "enc_norm1.": "skip_norm1.",
     "enc_norm2.": "skip_norm2.",
@@ -38,12 +38,12 @@ ATTENTION_PREFIXES = {
     "multi_input_self_attn.multihead_attn.": "",
     "multi_input_self_attn.": "",
 }
-POSITION_TABLES = ("encoder.pos_embed", "decoder_pos_embed")  # made by formula, never loaded
+POSITION_TABLES = ("encoder.pos_embed", "decoder_pos_embed")  # computed by formula, never loaded
 TEACHERS = ("model_encoder1.", "model_encoder2.")
 
 
 def from_published_name(name: str) -> str:
-    """Our name of a published weight; names that both share come back unchanged."""
+    """Our name of a published weight; shared names are returned unchanged."""
     for theirs, ours in PUBLISHED_PREFIXES.items():
         if name.startswith(theirs):
             name = ours + name[len(theirs):]
@@ -67,7 +67,7 @@ def to_published_name(name: str) -> str:
 
 
 def to_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict under published names, with the fixed position tables of the 14 x 14 grid."""
+    """State dict with published names, including the fixed position tables of the 14 x 14 grid."""
     state = {name.removeprefix(NETWORK): value for name, value in state.items()}
     result = {to_published_name(name): value for name, value in state.items()}
     table = sincos_position_table(state["encoder.cls_token"].shape[-1], (BASE_GRID, BASE_GRID))

@@ -1,15 +1,14 @@
 """Laplacian pyramids and the salience rule, as small pure functions.
 
-A pyramid is a list of ``levels`` bands, finest first, and a base. It is built from the picture itself, so
-summing it up again gives the picture whatever filter was used: only the *mixing* decides how a fused picture
-looks. The salience rule gives each band of each image a weight by its local energy,
+A pyramid is a list of ``levels`` bands, finest first, and a base. Its sum is the picture for any choice of filter, so
+only the *mixing* determines the fused picture. The salience rule weights each band of each image by its local energy,
 
     E = boxmean(mean over channels of |band|) + floor,    w = softmax over images of (gain * ln E),
 
 which for two images is ``sigmoid(gain * (ln E1 - ln E2))``.
 
-Shape letters: N images of one scene, B pictures a batch, C channels, H x W pixels of the level. Every
-function keeps device and dtype and works on any H, W from 1 up.
+Shape letters: N images of one scene, B pictures per batch, C channels, H x W pixels of the level. All functions keep
+device and dtype and accept any H, W >= 1.
 """
 
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ EXPOSURE_LEVELS = 6
 
 
 def shrink(image: Tensor) -> Tensor:
-    """Binomial 1-4-6-4-1 blur with replicate border, then every second pixel.
+    """Binomial 1-4-6-4-1 blur with replicated border, then every second pixel.
 
     Args:
         image: (B, C, H, W), float.
@@ -42,9 +41,9 @@ def shrink(image: Tensor) -> Tensor:
 
 
 def _binomial_of_second_rows(padded: Tensor) -> Tensor:
-    """1-4-6-4-1 mean along the rows' axis at every second row; (..., H + 4, W) -> (..., ceil(H / 2), W).
+    """1-4-6-4-1 mean along the rows at every second row; (..., H + 4, W) -> (..., ceil(H / 2), W).
 
-    Sums of slices: a convolution with one filter a channel takes five times the time and memory on a CPU.
+    Computed from sums of slices: a depthwise convolution takes five times the time and memory on a CPU.
     """
     inside = padded.shape[-2] - 4
     one, two, three, four, five = (padded[..., tap:tap + inside:2, :] for tap in range(5))
@@ -69,7 +68,7 @@ def build_pyramid(image: Tensor, levels: int = LEVELS) -> list[Tensor]:
 
     Args:
         image: (B, C, H, W), float.
-        levels: number of bands; a level that is one pixel small simply stays so.
+        levels: number of bands; a level of one pixel is kept as it is.
 
     Returns:
         ``levels`` bands, finest first, then the base: ``levels + 1`` tensors (B, C, h, w).
@@ -89,7 +88,7 @@ def build_pyramid(image: Tensor, levels: int = LEVELS) -> list[Tensor]:
 
 
 def collapse_pyramid(pyramid: Sequence[Tensor]) -> Tensor:
-    """Sum of a pyramid: the inverse of :func:`build_pyramid`, to rounding."""
+    """Sum of a pyramid: the inverse of :func:`build_pyramid`, up to rounding."""
     image = pyramid[-1]
     for band in reversed(pyramid[:-1]):
         image = enlarge(image, band.shape[-2:]) + band
@@ -131,7 +130,7 @@ def band_energy(band: Tensor, window: int = WINDOW, floor: float = FLOOR) -> Ten
     Args:
         band: (..., C, H, W) of images in [0, 1].
         window: side of the box mean, odd, in pixels of this level.
-        floor: what counts as no structure; keeps the logarithm finite and noise from deciding.
+        floor: energy that counts as no structure; keeps the logarithm finite and suppresses noise.
 
     Returns:
         (..., 1, H, W), at least ``floor``.
@@ -144,14 +143,14 @@ def band_logits(bands: Tensor, gain: float | Tensor = GAIN, window: int = WINDOW
                 floor: float = FLOOR) -> Tensor:
     """``gain * ln E`` of each image's band: (N, B, C, h, w) -> (N, B, 1, h, w).
 
-    A learned head adds its corrections to these before :func:`mixing_weights`. With two images the logit of
-    the first is the difference ``logits[0] - logits[1]``.
+    A learned head adds its corrections before :func:`mixing_weights`. With two images, the logit of the first is the
+    difference ``logits[0] - logits[1]``.
     """
     return gain * band_energy(bands, window, floor).log()
 
 
 def mixing_weights(logits: Tensor) -> Tensor:
-    """Softmax over the N images (dimension 0): weights in [0, 1] that sum to 1 at each place."""
+    """Softmax over the N images (dimension 0): weights in [0, 1] that sum to 1 at each pixel."""
     return logits.softmax(dim=0)
 
 
@@ -171,7 +170,7 @@ def exposure_logits(bases: Tensor, centre: float = EXPOSURE_CENTRE, width: float
 
     Args:
         bases: (N, B, C, h, w) of images in [0, 1]; m is their mean over channels.
-        floor: share that the worst exposed image keeps; bounds the logit where all images are far from mid grey.
+        floor: share kept by the worst exposed image; bounds the logit where all images are far from mid grey.
 
     Returns:
         (N, B, 1, h, w); :func:`mixing_weights` of it are the normalised weights.

@@ -1,4 +1,4 @@
-"""The names under which option files find models and losses."""
+"""Registries of models and losses, by their names in option files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ LOSSES = Registry("loss", __package__)
 
 
 def model_from_options(options: Options, **derived: Any) -> nn.Module:
-    """The model that an option file names, built with the keywords of its section, ``network_G`` or ``mae``.
+    """Build the model selected by the options, with the keywords of its section (``network_G`` or ``mae``).
 
     Args:
-        options: the whole option file.
-        derived: keywords that follow from other sections; the model's own section goes before them.
+        options: all options.
+        derived: keywords derived from other sections; those of the model's section take precedence.
 
     Raises:
-        UserError: unknown model or keyword, or a value that does not fit; names file and key.
+        UserError: unknown model or keyword, or an invalid value; names file and key.
     """
     key = MODELS.get(options.model, where=options.at("model")).traits.section
     given = options.network_G.arguments() if key == "network_G" else options.mae.model_dump()
@@ -32,10 +32,10 @@ def model_from_options(options: Options, **derived: Any) -> nn.Module:
 
 
 def present_name(name: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A model's name and keywords as they are now, from those of an older option or weight file.
+    """Translate a model's name and keywords from older option or weight files.
 
-    ``DeFusionPPHR`` with ``use_tokens=false`` was the head alone, which is ``FusionHead``; keywords of its transformer
-    had no effect and are left out.
+    ``DeFusionPPHR`` with ``use_tokens=false`` is now ``FusionHead``; keywords of its transformer, which had no effect,
+    are dropped.
     """
     arguments = dict(arguments)
     if name in ("DeFusionPPHR", "FusionHead") and not arguments.pop("use_tokens", name == "DeFusionPPHR"):
@@ -45,20 +45,20 @@ def present_name(name: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str
 
 
 def uses_pairs(options: Options) -> bool:
-    """Whether the model that an option file names is a head that learns from its registered pairs as well."""
+    """Whether the options select a head that also learns from registered pairs."""
     return options.dataset.train.names_pairs and MODELS.get(options.model).traits.training == "head"
 
 
 def create_loss(options: Options, traits: Traits) -> nn.Module:
-    """The loss that an option file names, built with its ``train.loss_arguments``.
+    """Build the loss selected by the options, with the keywords ``train.loss_arguments``.
 
     Args:
-        options: the whole option file.
-        traits: of the model, which has a loss of its own.
+        options: all options.
+        traits: traits of the model, which define its default loss.
 
     Raises:
-        UserError: the model is not trained, unknown loss or keyword, a value that does not fit, or a loss of another
-            kind of model; names file and key.
+        UserError: a model without training, unknown loss or keyword, an invalid value, or a loss for another kind of
+            model; names file and key.
     """
     if traits.training is None:
         raise UserError(f"{options.at('model')}: {options.model} has nothing to learn; give DeFusionPP, say")

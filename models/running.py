@@ -1,4 +1,4 @@
-"""A model on the pictures of one scene, whatever their size and number."""
+"""Runs a model on the pictures of one scene, of any size and number."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -20,7 +20,7 @@ class Runner:
     Args:
         model: see `models/protocol.py`.
         tile: windows for large pictures.
-        precision: gives the context that a model call runs in.
+        precision: returns the context manager (autocast) for a model call.
     """
 
     def __init__(self, model: nn.Module, tile: TileOptions, precision: Callable[[], AbstractContextManager]) -> None:
@@ -31,16 +31,16 @@ class Runner:
                  components: bool = True) -> dict[str, Tensor]:
         """Fuse pictures of one scene.
 
-        A model of pairs fuses neighbours, then neighbouring results, until one picture is left.
+        A model for pairs fuses neighbours, then neighbouring results, until one picture is left.
 
         Args:
             pictures: two or more (3, H, W) in [0, 1].
-            roles: of each picture, for models that take them; empty: unknown.
-            task: kind of scene, for models that take it.
-            components: whether common, unique1 and unique2 are wanted; only pairs have them.
+            roles: role of each picture, for models that use them; empty if unknown.
+            task: kind of scene, for models that use it.
+            components: whether to compute common, unique1 and unique2; only for pairs.
 
         Returns:
-            By name, each (3, H, W) in [0, 1].
+            The results by name, each (3, H, W) in [0, 1].
         """
         traits = self.model.traits
         components = components and traits.has_components and len(pictures) == 2
@@ -58,7 +58,7 @@ class Runner:
         return dict(zip(names, result.clamp_(0, 1).split(3)))
 
     def _fold(self, decompose: Callable[..., Tensor], pictures: list[Tensor]) -> Tensor:
-        """One picture from many, two by two; an odd one waits for the next round."""
+        """Fuse many pictures two at a time; an odd one is carried to the next round."""
         while len(pictures) > 1:
             rest = pictures[len(pictures) // 2 * 2:]
             pictures = [self._whole(decompose, pair, COMPONENTS[:1]).clamp(0, 1)
@@ -66,7 +66,7 @@ class Runner:
         return pictures[0]
 
     def _whole(self, decompose: Callable[..., Tensor], pictures: Sequence[Tensor], names: Sequence[str]) -> Tensor:
-        """The named results of a scene one below the other, (3 K, H, W)."""
+        """The K named results of a scene, concatenated along the channels, (3 K, H, W)."""
         model, (height, width) = self.model, pictures[0].shape[-2:]
         windows = {"size": self.tile.size, "overlap": self.tile.overlap, "batch": self.tile.batch}
         if model.traits.large == "whole":
@@ -87,12 +87,12 @@ class Runner:
 
 
 def roles_of(task: Task | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role, ...], Task]:
-    """What a model is told of the pictures of a scene, from what the user says and from their channels.
+    """Roles and task for a model, from the user's task and the channels of the pictures.
 
     Args:
-        task: "IVF" (the first is infrared, the second visible), "MEF" or "MFF". Not given: grey with colour is taken
-            for infrared with visible, as in :func:`models.colour.default_color`.
-        pictures: (C, H, W), one channel exactly if the picture is grey.
+        task: "IVF" (infrared, visible), "MEF" or "MFF". If None, a grey and a colour picture count as infrared and
+            visible, as in :func:`models.colour.default_color`.
+        pictures: (C, H, W), with one channel if and only if the picture is grey.
     """
     if task == "IVF":
         return ("infrared", "visible", *("none" for _ in pictures[2:])), "IVF"

@@ -1,4 +1,4 @@
-"""What the full-resolution head learns from: structure and edges without truth, brightness, truth where it is true.
+"""Losses of the full-resolution head: structure and edges without ground truth, brightness, and ground truth.
 
 Shape letters: B pairs, H x W pixels.
 """
@@ -19,28 +19,28 @@ from models.registry import LOSSES
 from models.targets import target_loss
 from utils.pictures.colour import luma
 
-SMALLEST = 1e-6  # of a variance; below it there is no structure
+SMALLEST = 1e-6  # variance below which there is no structure
 LARGEST_POWER = 10.0
 CONSTANT = 0.03**2
 
 
 def structural_map(fused: Tensor, sources: Sequence[Tensor], window: int = 9,
                    present: Tensor | None = None) -> Tensor:
-    """How far the fused picture is from keeping the strongest local structure of its sources, window by window.
+    """Distance of the fused picture from the strongest local structure of its sources, window by window.
 
-    The form of MEF-SSIM (Ma, Zeng and Wang 2015) on luma, without its luminance term. In a window with the means
-    removed, c_k = ||x_k|| is a source's contrast; wanted are the contrast max c_k and the direction of the sum over k
-    of w_k x_k / c_k with w_k = (c_k / max c)^p, p = tan(pi R / 2) up to 10, R = ||sum of x_k|| / sum of c_k.
-    The result is 1 - (2 <wanted, f> + C) / (|wanted|^2 + |f|^2 + C), C = 0.03^2, norms as variances.
+    MEF-SSIM (Ma, Zeng and Wang 2015) on luma, without its luminance term. In a window with the means removed,
+    c_k = ||x_k|| is the contrast of a source. The wanted structure has the contrast max c_k and the direction of the
+    sum over k of w_k x_k / c_k with w_k = (c_k / max c)^p, p = tan(pi R / 2) at most 10, R = ||sum x_k|| / sum c_k.
+    The result is 1 - (2 <wanted, f> + C) / (|wanted|^2 + |f|^2 + C), C = 0.03^2, with variances as norms.
 
     Args:
-        fused: luma (B, 1, H, W) in [0, 1]; gradients flow to it alone.
-        sources: the pictures that were fused, each as ``fused``.
+        fused: luma (B, 1, H, W) in [0, 1]; the only input that receives gradients.
+        sources: luma of the sources, each shaped like ``fused``.
         window: side of the windows, at most H and W.
         present: (N, B) bool, which sources a scene has; None: all.
 
     Returns:
-        (B, 1, H - window + 1, W - window + 1), in [0, 2]: 0 where the fused picture shows what is wanted.
+        (B, 1, H - window + 1, W - window + 1) in [0, 2]; 0 where the fused picture has the wanted structure.
     """
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(F.avg_pool2d(x, (window, 1), stride=1), (1, window), stride=1)
@@ -60,10 +60,10 @@ def structural_map(fused: Tensor, sources: Sequence[Tensor], window: int = 9,
 
 def _wanted(powers: list[Tensor], between: dict[tuple[int, int], Tensor],
             there: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Shares a_k with wanted structure = sum of a_k x_k, and its power, from the sources' (co)variances.
+    """Shares a_k such that the wanted structure is the sum of a_k x_k, and its power, from (co)variances of sources.
 
     Args:
-        there: for each source 1, or 0 where a scene lacks it.
+        there: for each source 1, or 0 where it is missing from a scene.
     """
     contrasts = [power.sqrt() for power in powers]
     largest = torch.stack(contrasts).amax(dim=0)
@@ -86,8 +86,8 @@ def structural_loss(fused: Tensor, sources: Sequence[Tensor], windows: Sequence[
 
     Args:
         windows: sides of the windows in pixels of the scale.
-        shrinks: scales, each by how much the pictures are shrunk first. Windows on shrunk pictures judge how the
-            brightness of whole regions differs; where a scale has no room for a window, that window is left out.
+        shrinks: scales, as reduction factors. Windows on reduced pictures compare the brightness of regions. A window
+            larger than the reduced picture is omitted.
         present: as in :func:`structural_map`.
     """
     pictures, values = [luma(x.float()) for x in (fused, *sources)], []
@@ -99,11 +99,10 @@ def structural_loss(fused: Tensor, sources: Sequence[Tensor], windows: Sequence[
 
 
 def texture_loss(fused: Tensor, sources: Sequence[Tensor]) -> Tensor:
-    """How far the fused picture's luma gradients are from the strongest of its sources', RGB (B, 3, H, W) -> (B,).
+    """Distance of the fused picture's luma gradients from the strongest gradients of its sources, (B, 3, H, W) -> (B,).
 
-    The L1 norm of the difference of the two Sobel derivatives, each in luma a pixel; wanted at each pixel are both
-    derivatives of the source whose gradient is longest there. The texture loss of Tang et al. 2022 (PIAFusion),
-    with the gradient's direction instead of its absolute values.
+    The L1 distance of the two Sobel derivatives, in luma per pixel, to those of the source with the longest gradient at
+    each pixel. The texture loss of Tang et al. 2022 (PIAFusion), with signed derivatives instead of absolute values.
     """
     got, wanted, *others = (sobel(luma(x.float())) for x in (fused, *sources))
     for other in others:
@@ -113,7 +112,7 @@ def texture_loss(fused: Tensor, sources: Sequence[Tensor]) -> Tensor:
 
 
 def sobel(x: Tensor) -> Tensor:
-    """Sobel derivatives along x and y, replicate border: (B, 1, H, W) -> (B, 2, H, W) in units a pixel."""
+    """Sobel derivatives along x and y, replicated border: (B, 1, H, W) -> (B, 2, H, W), per pixel."""
     across = F.pad(x, (1, 1, 1, 1), mode="replicate")
     rows = (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 8
     columns = (across[..., :-2] + 2 * across[..., 1:-1] + across[..., 2:]) / 8
@@ -121,14 +120,14 @@ def sobel(x: Tensor) -> Tensor:
 
 
 def selection_loss(weights: Sequence[Tensor], shares: Tensor, present: Tensor | None = None) -> Tensor:
-    """How far the weights of all bands and the base are from which picture is sharp where, -> (B,).
+    """Distance of the weights of all bands and the base from the sharp picture at each pixel, -> (B,).
 
-    The mean absolute difference: unlike a cross entropy it asks for a decision, not for odds.
+    The mean absolute difference, which unlike cross entropy rewards hard decisions.
 
     Args:
-        weights: of the pictures, L + 1 tensors (N, B, 1, h, w) in [0, 1], finest first.
-        shares: (N, B, 1, H, W) in [0, 1]: 1 where a picture alone is sharp; they sum to 1 over N.
-        present: (N, B) bool, which pictures a scene has, the others with weights and shares of 0; None: all.
+        weights: weights of the pictures, L + 1 tensors (N, B, 1, h, w) in [0, 1], finest first.
+        shares: (N, B, 1, H, W) in [0, 1], summing to 1 over N; 1 where only this picture is sharp.
+        present: (N, B) bool, which pictures a scene has; the others have weights and shares of 0. None: all.
     """
     wanted = pyramid.gaussian_pyramid(shares.flatten(0, 1), len(weights) - 1)
     apart = [(weight - share.view_as(weight)).abs().mean(dim=(2, 3, 4)).sum(dim=0)
@@ -137,13 +136,13 @@ def selection_loss(weights: Sequence[Tensor], shares: Tensor, present: Tensor | 
 
 
 def shares_of(masks: Tensor) -> Tensor:
-    """How much of the decision each picture should get, (N, B, 1, H, W) -> the same.
+    """Wanted share of each picture in the decision, (N, B, 1, H, W) -> the same.
 
-    What k pictures keep alike, each of them gets a kth of: for two pictures of which one keeps all and the other m,
-    that is 1 - m / 2 and m / 2.
+    Content kept equally by k pictures is divided among them. For two pictures with masks 1 and m, the shares are
+    1 - m / 2 and m / 2.
 
     Args:
-        masks: what each picture keeps, in [0, 1]; the largest of them is 1 at every pixel.
+        masks: share of the target that each picture keeps, in [0, 1]; the largest is 1 at every pixel.
     """
     values, ranks = masks.sort(dim=0, descending=True)
     steps = values - torch.cat([values[1:], torch.zeros_like(values[:1])])
@@ -152,20 +151,20 @@ def shares_of(masks: Tensor) -> Tensor:
     return torch.zeros_like(masks).scatter(0, ranks, by_rank)
 
 
-EXPOSURE_WINDOW, EXPOSURE_SHRINKS = 11, (1, 2, 4)  # those of the index MEF_SSIM
+EXPOSURE_WINDOW, EXPOSURE_SHRINKS = 11, (1, 2, 4)  # as in the metric MEF_SSIM
 CLIPPING = 10.0
 BaseRule = Literal["structure", "exposure", "average"]
 STRUCTURE_GAIN = 0.5
 
 
 def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None, present: Tensor | None = None) -> Tensor:
-    """What the base should be when there is no truth.
+    """The wanted base if there is no ground truth.
 
     Args:
         bases: (N, B, 3, h, w).
-        rule: "structure": weighted by the square root of the coarsest band's energy, so brightness gently follows
-            the picture that shows more there; "exposure": by how near to mid grey each is; "average".
-        energy: logarithm of the coarsest band's, (N, B, 1, H, W), for "structure".
+        rule: "structure": weighted by the square root of the coarsest band's energy, so that brightness moderately
+            follows the picture with more structure; "exposure": weighted by the closeness to mid grey; "average".
+        energy: logarithm of the coarsest band's energy, (N, B, 1, H, W), for "structure".
         present: (N, B) bool, which pictures a scene has; None: all.
 
     Returns:
@@ -184,27 +183,27 @@ def wanted_base(bases: Tensor, rule: BaseRule, energy: Tensor | None = None, pre
 
 @LOSSES.register("HRLoss")
 class HRLoss(nn.Module):
-    """Losses of the head, and the published ones on what the transformer draws, where there is one.
+    """Losses of the head and, if there is a transformer, the published losses on its pictures.
 
-    The head's terms, each over the samples where it holds (``Sample.head``, ``Sample.truth``), divided by the size
-    of the whole batch, so that a sample weighs the same whatever its neighbours are:
+    The terms of the head, each summed over the samples to which it applies (``Sample.head``, ``Sample.truth``) and
+    divided by the size of the whole batch, so that the weight of a sample does not depend on the others:
 
     - structure, :func:`structural_loss`, and texture, :func:`texture_loss`, against the pictures before
       noise and glare (``clean``);
-    - base: L1 of the mixed base against the undamaged photograph's, or :func:`wanted_base`, or between;
-    - truth: L1 + DSSIM against the photograph, only where every pixel of it can be had (focus);
+    - base: L1 of the mixed base against that of the undamaged photograph, :func:`wanted_base`, or a mix of both;
+    - truth: L1 + DSSIM against the photograph, only in samples where every pixel can be recovered (focus);
     - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands;
     - target: :func:`target_loss` of `models/targets.py`, in samples with an infrared picture;
-    - exposure: in exposure samples, :func:`structural_loss` at full, half and quarter size of the picture as a screen
-      shows it, clipped to [0, 1], and what is clipped; brightness: L1 of the base against the photograph's.
+    - exposure: in exposure samples, :func:`structural_loss` at full, half and quarter size of the picture clipped to
+      [0, 1], and the amount clipped; brightness: L1 of the base against that of the photograph.
 
-    Samples with ``head`` 0 (noise) reach the transformer's published losses only.
+    Samples with ``head`` 0 (noise) affect only the published losses of the transformer.
 
     Args:
         published: weight of the published losses.
         structure, texture, base, truth, selection, target, exposure, brightness: weights of the head's terms.
-        base_mix: how far the base's target moves from the photograph's base to what ``base_rule`` wants, in [0, 1].
-        base_rule: see :func:`wanted_base`; "average" with a mix of 1 keeps the baseline's.
+        base_mix: position of the base's target between the photograph's base (0) and that of ``base_rule`` (1).
+        base_rule: see :func:`wanted_base`; "average" with a mix of 1 keeps the base of the baseline.
         windows, shrinks: sides and scales of the structural windows.
         **cud: weights of ``CUDLoss``.
     """
@@ -230,7 +229,7 @@ class HRLoss(nn.Module):
 
         Args:
             out: the model's training output.
-            sample: the ``Sample`` that it saw.
+            sample: the ``Sample`` of this output.
         """
         terms = self.head_terms(out, sample)
         total = sum(terms.values())
@@ -241,7 +240,7 @@ class HRLoss(nn.Module):
         return terms | {"total_loss": total}
 
     def head_terms(self, out: HRDecomposition, sample) -> dict[str, Tensor]:
-        """The head's terms for a synthetic batch of pairs or longer series; terms of weight 0 are not computed."""
+        """Terms of the head for a batch of pairs or stacks; terms of weight 0 are not computed."""
         fused, target, head, true = out.fused.float(), sample.target, sample.head, sample.head * sample.truth
         terms = {}
         if self.structure:
@@ -265,7 +264,7 @@ class HRLoss(nn.Module):
         return terms | self._task_terms(out, fused, sample)
 
     def _task_terms(self, out: HRDecomposition, fused: Tensor, sample) -> dict[str, Tensor]:
-        """The terms of infrared pairs and of exposures."""
+        """Terms for infrared pairs and exposures."""
         terms, exposures = {}, (sample.task == TASKS.index("MEF")).to(fused)
         if self.target:
             infrared, visible = (luma(_with_role(sample, role)) for role in ("infrared", "visible"))
@@ -283,11 +282,11 @@ class HRLoss(nn.Module):
 
 
 def _with_role(sample, role: Role) -> Tensor:
-    """The clean picture of that role in each sample, (B, 3, H, W); the second where no picture has it."""
+    """The clean picture with a role in each sample, (B, 3, H, W); the second picture if none has the role."""
     first = (sample.roles[0] == ROLES.index(role)).view(-1, 1, 1, 1)
     return torch.where(first, sample.clean[0], sample.clean[1])
 
 
 def _held(values: Tensor, holds: Tensor) -> Tensor:
-    """Mean over the batch of the values of those samples for which a term holds."""
+    """Sum of the values of the samples to which a term applies, divided by the batch size."""
     return (values * holds).mean()

@@ -1,4 +1,4 @@
-"""What a head learns about warm targets: bright in infrared, they should stand out of the fused picture as well.
+"""The loss for warm targets: objects bright in infrared should stand out in the fused picture as well.
 
 Shape letters: B pairs, H x W pixels; luma in [0, 1].
 """
@@ -7,23 +7,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEAR, WIDE = 8.0, 12.0  # pixels: standard deviations of what counts as around a target, and of its background
+NEAR, WIDE = 8.0, 12.0  # pixels: standard deviations of the surroundings of a target, and of its background
 LEAST_HEAT, LEAST_EXCESS = 0.45, 0.12
-GUARD = 7  # pixels a side that the surroundings keep away from a target
-WHITE = 0.7  # ground this bright leaves no room above it
+GUARD = 7  # pixels: gap between a target and its surroundings on each side
+WHITE = 0.7  # luma of surroundings above which a target cannot be brighter
 FEW = 20.0  # pixels: smaller targets count less
 
 
 def target_loss(fused: Tensor, infrared: Tensor, visible: Tensor, warm: Tensor | None = None) -> Tensor:
-    """How much of the contrast of warm targets with their surroundings is missing, (B, 1, H, W) each -> (B,).
+    """Missing contrast of warm targets with their surroundings, (B, 1, H, W) each -> (B,).
 
-    A target is where the infrared picture is warm and warmer than its background, or where ``warm`` says so. Wanted is
-    at least the infrared picture's contrast; on bright ground, where the visible picture shows the target dark with a
-    larger contrast, that one. 0 where there is no target.
+    Targets are pixels where the infrared picture is warm and warmer than its background, or those in ``warm``. The
+    wanted contrast is at least that of the infrared picture; if the visible picture shows the target dark on bright
+    surroundings with a larger contrast, it is that one. The loss is 0 without targets.
 
     Args:
-        fused: gradients flow to it alone.
-        infrared, visible: the sources, without noise.
+        fused: luma; the only input that receives gradients.
+        infrared, visible: luma of the sources, without noise.
         warm: known targets, in [0, 1].
     """
     with torch.no_grad():
@@ -47,7 +47,7 @@ def target_loss(fused: Tensor, infrared: Tensor, visible: Tensor, warm: Tensor |
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (B, 1, H, W) to three standard deviations, border replicated; computed at half the size."""
+    """Gaussian blur of (B, 1, H, W), truncated at three standard deviations, border replicated; at half the size."""
     size, sigma = x.shape[-2:], sigma / 2
     x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
     reach = round(3 * sigma)

@@ -1,4 +1,4 @@
-"""What a training run minimises: a model, where its pairs come from, and its losses, as one module."""
+"""Training tasks: a model, the source of its samples and its losses, combined in one module."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -13,13 +13,13 @@ Generators = Mapping[str, torch.Generator]
 
 
 def draw_noise(x: Tensor, patch: int, generators: Generators) -> Tensor:
-    """A uniform number for each patch, (B, N); the patches with the least are kept."""
+    """Uniform random numbers for the patches, (B, N); those with the smallest are kept."""
     patches = (x.shape[2] // patch) * (x.shape[3] // patch)
     return torch.rand(x.shape[0], patches, generator=generators["mfm"], device=x.device)
 
 
 def draw_mfm(x: Tensor, patch: int, generators: Generators) -> tuple[Tensor, bool]:
-    """The random numbers of one training pass: MFM noise (B, N) and the fair coin of the common order."""
+    """The random numbers of one training pass: MFM noise (B, N) and a fair coin for the common order."""
     noise, coin = draw_noise(x, patch, generators), generators["order"]
     return noise, bool(torch.rand((), generator=coin, device=coin.device) < 0.5)
 
@@ -28,7 +28,7 @@ class CUDTask(nn.Module):
     """Stage 1: common and unique decomposition with masked feature modelling on photographs.
 
     Args:
-        model: a ``DeFusionPP`` or what is trained like it.
+        model: a ``DeFusionPP`` or another model with the same training.
         synthesize: (batch, generators) -> ``Sample``.
         criterion: (output, ``Sample``) -> terms with ``total_loss``.
     """
@@ -43,15 +43,15 @@ class CUDTask(nn.Module):
         self.criterion = criterion
         for name, weight in model.named_parameters():
             if name.startswith(model.traits.unused):
-                weight.requires_grad_(False)  # it would never get a gradient
+                weight.requires_grad_(False)  # never receives a gradient
 
     def forward(self, batch, generators: Generators) -> dict[str, Tensor]:
-        """Loss terms of a batch of photographs, batch means, under their published names."""
+        """Loss terms of a batch of photographs as batch means, by their published names."""
         sample = self.synthesize(batch, generators)
         return self.criterion(self.decompose(sample, generators), sample)
 
     def initialise(self, batches: Iterable[Any], generators: Generators) -> None:
-        """Sets the first weights from batches of photographs (``train.init: data``)."""
+        """Set the initial weights from batches of photographs (``train.init: data``)."""
         initialise_from_data(self.model, [self.synthesize(batch, generators) for batch in batches], generators)
 
     def decompose(self, sample, generators: Generators) -> Decomposition:
@@ -64,7 +64,7 @@ class CUDTask(nn.Module):
 
     @torch.no_grad()
     def pictures(self, batch, generators: Generators) -> dict[str, Tensor]:
-        """A batch as it is seen and as it is decomposed, each (B, 3, H, W) in [0, 1]."""
+        """The inputs and outputs of the model for a batch, each (B, 3, H, W) in [0, 1]."""
         sample = self.synthesize(batch, generators)
         out = self.decompose(sample, generators)
         shown = {"x1": sample.x1, "x2": sample.x2, "target": sample.target, "fused": out.fused,
@@ -73,10 +73,10 @@ class CUDTask(nn.Module):
 
 
 class HeadTask(CUDTask):
-    """A full-resolution head alone on damaged photographs, and on real pairs if there are any; see ``CUDTask``.
+    """Trains a full-resolution head alone on damaged photographs and optional real pairs; see ``CUDTask``.
 
     Attributes:
-        untold: share of the samples whose task and roles the head is not told, so that it fuses without them as well.
+        untold: share of the samples whose task and roles are withheld, so that the head also learns to fuse without.
     """
 
     generator_names = ("crop", "damage", "order")
@@ -93,8 +93,8 @@ class HeadTask(CUDTask):
 class MCUDTask(CUDTask):
     """Stage 2: a batch of photographs as in stage 1, and a batch of real pairs for the teachers (MCUD).
 
-    One step minimises CUD + ``mcud_weight`` x MCUD. The teachers are held by a plain object: no state dict, no
-    optimiser and no other process of the run ever gets them from here.
+    One step minimises CUD + ``mcud_weight`` x MCUD. The teachers are held by a plain object, so that state dicts,
+    optimisers and DDP do not include them.
 
     Args:
         model: a ``DeFusionPPMM``.
@@ -116,7 +116,7 @@ class MCUDTask(CUDTask):
         self.mcud_weight = mcud_weight
 
     def forward(self, batch, generators: Generators) -> dict[str, Tensor]:
-        """Loss terms of a step, batch means: those of stage 1, the unweighted ones of MCUD, and their total.
+        """Loss terms of a step as batch means: those of stage 1, the unweighted ones of MCUD, and their total.
 
         Args:
             batch: ``photos`` for ``synthesize`` and ``pairs`` for ``augment``.
@@ -130,7 +130,7 @@ class MCUDTask(CUDTask):
 
     @torch.no_grad()
     def pictures(self, batch, generators: Generators) -> dict[str, Tensor]:
-        """The photographs as in stage 1, and how the real pairs decompose."""
+        """The pictures of stage 1, and the decomposition of the real pairs."""
         shown = super().pictures(batch.photos, generators)
         first, second = self.augment(batch.pairs, generators)
         out = self.model.decompose(first, second)
@@ -168,7 +168,7 @@ class MAETask(nn.Module):
 
     @torch.no_grad()
     def pictures(self, batch, generators: Generators) -> dict[str, Tensor]:
-        """Pictures, what was seen of them, and their reconstruction, each (B, 3, H, W) in [0, 1]."""
+        """Pictures, their visible patches and their reconstruction, each (B, 3, H, W) in [0, 1]."""
         x = self.crop(batch, generators)
         out = self.model(x, draw_noise(x, self.model.patch_size, generators))
         shown = {"target": x, "seen": self.model.masked_picture(x, out), "recon": self.model.picture(x, out)}

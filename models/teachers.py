@@ -1,6 +1,6 @@
-"""The teachers of stage 2: frozen MAE encoders from a file or from timm, held outside every network.
+"""The teachers of stage 2: frozen MAE encoders from a file or from timm, kept outside the network.
 
-A teacher never keeps a random weight: a file that leaves one unset is an error.
+A teacher never keeps random weights: a file with missing weights is an error.
 """
 
 import logging
@@ -27,13 +27,13 @@ _MATRICES = (nn.Linear, nn.Conv2d)
 
 
 class Teachers:
-    """A frozen encoder for each modality; no module, so that no state dict or optimiser ever holds it.
+    """A frozen encoder for each modality. Not a module, so that state dicts and optimisers do not include it.
 
-    They follow the images to their device at the first call. Under bf16 autocast (``train.amp``, which takes bf16
-    where the device gains) their matrices are kept in bf16, half the memory; norms and residuals stay in float32.
+    The encoders move to the device of the images at the first call. Under bf16 autocast (``train.amp``) their matrices
+    are kept in bf16, which halves the memory; norms and residuals stay in float32.
 
     Args:
-        encoders: teacher of the first and of the second modality; the same object may serve both.
+        encoders: teachers of the first and second modality; may be the same object.
     """
 
     def __init__(self, encoders: Sequence[MAEEncoder]) -> None:
@@ -41,11 +41,11 @@ class Teachers:
 
     @classmethod
     def load(cls, modality1: str | None, modality2: str | None, *, where: str = "teachers") -> "Teachers":
-        """Both teachers by their sources; see :func:`load_teacher`. Equal ones are kept once.
+        """Load both teachers; see :func:`load_teacher`. Equal teachers are stored once.
 
         Args:
-            modality1, modality2: as in the option file's section ``teachers``.
-            where: that section's place for messages, such as ``option/train/X.yaml: teachers``.
+            modality1, modality2: sources, as in the section ``teachers`` of the option file.
+            where: place of that section for messages, such as ``option/train/X.yaml: teachers``.
 
         Raises:
             UserError: a source is missing or cannot be used.
@@ -61,15 +61,15 @@ class Teachers:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Widths of their tokens; the predictors' sizes follow."""
+        """Token widths of both teachers, which set the sizes of the predictors."""
         return self.first.embed_dim, self.second.embed_dim
 
     @torch.no_grad()
     def __call__(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """What each sees in its modality.
+        """Tokens of each teacher for its modality.
 
         Args:
-            first, second: (B, 3, H, W), normalised as the network's input.
+            first, second: (B, 3, H, W), normalised like the network's input.
 
         Returns:
             Tokens (B, 1 + N, D) of the teacher of each, float32.
@@ -95,16 +95,16 @@ def _equal(first: MAEEncoder, second: MAEEncoder) -> bool:
 
 
 def load_teacher(source: str, *, modality: int = 1) -> MAEEncoder:
-    """A frozen MAE encoder; width and depth are read from its weights, heads are width / 64.
+    """Load a frozen MAE encoder; width and depth are read from its weights, the number of heads is width / 64.
 
     Args:
         source: ``timm:NAME``, or a file: an official MAE checkpoint, one of our MAE pretraining (checkpoint or
-            safetensors), or a published stage 2 checkpoint (which holds both teachers).
-        modality: 1 or 2, which of a published stage 2 checkpoint's teachers.
+            safetensors), or a published stage 2 checkpoint (which contains both teachers).
+        modality: 1 or 2, the teacher to take from a published stage 2 checkpoint.
 
     Raises:
-        UserError: no such file or timm model, no download, or the file is not a whole MAE encoder; lists the
-            weights that are missing. A teacher never keeps a random weight.
+        UserError: no such file or timm model, a failed download, or an incomplete MAE encoder; lists the missing
+            weights.
     """
     state = _timm_state(source.removeprefix(TIMM)) if source.startswith(TIMM) else read_state(source)
     if any(name.startswith(TEACHERS) for name in state):
@@ -139,7 +139,7 @@ def _encoder_from(state: dict[str, Tensor], source: str) -> MAEEncoder:
 
 
 def _check_positions(state: dict[str, Tensor], source: str) -> None:
-    """Positions come by formula; a file that was trained with others would be a wrong teacher, silently."""
+    """Reject files with other positions: the network computes them by formula, and the teacher would be wrong."""
     stored = state.get("pos_embed")
     if stored is None:
         return
@@ -152,14 +152,14 @@ def _timm_state(name: str) -> dict[str, Tensor]:
     """Weights of a timm model, downloaded or from the local cache.
 
     Raises:
-        UserError: no such model, no weights for it, or no download.
+        UserError: no such model, no weights for it, or a failed download.
     """
     if not timm.is_model(name.split(".")[0]):
         near = ", ".join(timm.list_models("vit_*patch16_224.mae", pretrained=True))
         raise UserError(f"{TIMM}{name}: no such timm model; with MAE weights there are: {near}")
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # the hub client raises many kinds; to the user all of them mean the same
+    except Exception as error:  # the hub client raises many types, which all mean the same to the user
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{TIMM}{name}: its weights could not be had ({type(error).__name__}: {reason}); fetch them "
                         "on a machine with access to the hub, or give a local MAE file") from error

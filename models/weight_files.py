@@ -1,4 +1,4 @@
-"""Weight files: where they are, their tensors, and what they say about themselves. Nothing in a file is executed."""
+"""Finds weight files and reads their tensors and metadata. Nothing in a file is executed."""
 
 import argparse
 import contextlib
@@ -21,11 +21,11 @@ DEFAULT_WEIGHTS = "defusionpp_hr"
 
 @dataclass(frozen=True)
 class WeightsAbout:
-    """What a weight file says that it belongs to.
+    """The model of a weight file according to its metadata.
 
     Attributes:
-        model: registered name; None where the file says nothing.
-        network: keywords that the model was built with.
+        model: registered name; None if not given.
+        network: keywords of the model.
     """
 
     model: str | None = None
@@ -33,18 +33,18 @@ class WeightsAbout:
 
 
 def pretrained_names() -> list[str]:
-    """Names of the weights that come with the project."""
+    """Names of the shipped weights."""
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
 def find_weights(source: str | Path | None = None) -> Path:
-    """The file of some weights.
+    """Find a weight file.
 
     Args:
-        source: a path, or one of ``pretrained_names()``; not given: the weights that the project ships as its best.
+        source: a path, or one of ``pretrained_names()``; None: the best shipped weights.
 
     Raises:
-        MissingFileError: there is no such file or name.
+        MissingFileError: no such file or name.
     """
     path = Path(DEFAULT_WEIGHTS if source is None else source)
     named = PRETRAINED / f"{path}.safetensors"
@@ -57,25 +57,25 @@ def find_weights(source: str | Path | None = None) -> Path:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a weight file, under the names they have there.
+    """The tensors of a weight file by their names in the file.
 
-    ``.safetensors`` files are read directly; anything else by ``torch.load(weights_only=True)``, unwrapping
-    ``state_dict`` or ``model``. Nothing in a file is ever executed.
+    ``.safetensors`` files are read directly, others by ``torch.load(weights_only=True)``, unwrapping ``state_dict`` or
+    ``model``. Nothing in a file is executed.
 
     Raises:
         MissingFileError: no such file.
-        UserError: the file cannot be read or holds no weights.
+        UserError: the file cannot be read or contains no weights.
     """
     path = find_weights(path)
     if path.suffix == ".safetensors":
         with _open(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # MAE's own training files hold their arguments
+        with torch.serialization.safe_globals([argparse.Namespace]):  # MAE checkpoints hold their arguments
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError) as error:
         raise _unreadable(path, error) from None
-    except Exception as error:  # pickle's UnpicklingError and what malformed pickles raise
+    except Exception as error:  # UnpicklingError, and anything that malformed pickles raise
         raise UserError(f"{path}: refused, it holds more than tensors ({_line(error)}); "
                         "save it again as a plain state dict") from None
     for key in ("state_dict", "model"):
@@ -88,7 +88,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says about itself; empty for other files.
+    """The metadata of a safetensors file; empty for other files.
 
     Raises:
         UserError: the file cannot be read.
@@ -100,10 +100,10 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read_about(path: str | Path) -> WeightsAbout:
-    """Which model a weight file belongs to, as far as it says so.
+    """The model that a weight file belongs to, according to its metadata.
 
     Raises:
-        UserError: the file cannot be read, or does not say it as a name and keywords.
+        UserError: the file cannot be read, or its metadata are not a name and keywords.
     """
     about = read_metadata(path)
     try:
@@ -116,7 +116,7 @@ def read_about(path: str | Path) -> WeightsAbout:
 
 
 def weight_checksum(path: str | Path) -> str:
-    """First 16 hexadecimal digits of the file's SHA-256: names the weights in results."""
+    """First 16 hexadecimal digits of the file's SHA-256, which identify the weights in results."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -126,10 +126,10 @@ def weight_checksum(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[safe_open]:
-    """A safetensors file.
+    """Open a safetensors file.
 
     Raises:
-        UserError: it is cut short, or something else.
+        UserError: it is truncated or not a safetensors file.
     """
     try:
         with safe_open(path, "pt") as file:

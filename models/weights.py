@@ -1,6 +1,6 @@
-"""Weights in and out: our safetensors, the published checkpoints, ViT-Tiny encoders (docs/METHOD.md, section 7).
+"""Loads and saves weights: our safetensors, published checkpoints, ViT-Tiny encoders (docs/METHOD.md, section 7).
 
-``load_weights`` tells by the names in a file which layout it has. The published names are in `models/published.py`.
+``load_weights`` detects the layout of a file from its weight names. Published names are in `models/published.py`.
 """
 
 import json
@@ -29,13 +29,13 @@ TRAINING_ONLY = ("mask_token", "mfm_blocks.", "mfm_norm.", "mfm_head.", *PREDICT
 
 @dataclass
 class LoadReport:
-    """What a load did, by name.
+    """The outcome of loading weights, by name.
 
     Attributes:
         layout: "ours", "published" or "encoder".
-        loaded: names that were set.
-        missing: names of the network that the file lacks.
-        unknown: names of the file that the network lacks.
+        loaded: loaded weights.
+        missing: weights of the network that are not in the file.
+        unknown: weights of the file that are not in the network.
     """
 
     layout: str
@@ -55,18 +55,18 @@ def _layout(names: set[str]) -> str:
 
 
 def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, start: bool = False) -> LoadReport:
-    """Load a weight file into a network, whatever its layout.
+    """Load a weight file of any known layout into a network.
 
-    Layouts: ours; published stage 1 or 2, training or inference only (teachers are left out); a MAE into a ``MAE``;
-    with ``start`` a plain ViT of the encoder's size (TinyMIM, MAE, timm), which sets the encoder alone. Predictors of
-    stage 2 that the network lacks, or has for teachers of another width, are left out.
+    Layouts: ours; published stage 1 or 2, for training or inference only (teachers are ignored); a MAE into a ``MAE``;
+    with ``start``, also a plain ViT of the encoder's size (TinyMIM, MAE, timm), which sets only the encoder. Stage 2
+    predictors that the network lacks, or has for teachers of another width, are ignored.
 
     Args:
         model: the network.
         path: ``.safetensors``, ``.pth`` or ``.pt``, or a name; see :func:`find_weights`.
         strict: unknown names are an error; otherwise they are logged.
-        start: used to start a training run. The file may hold an encoder alone, and all the weights that the
-            published network lacks (``traits.added``) may be missing; the rest keeps its initial values.
+        start: used to start a training run. The file may contain only an encoder, and weights that the published
+            network lacks (``traits.added``) may be missing; missing weights keep their initial values.
 
     Raises:
         UserError: inference weights are missing, a shape differs or (strict) a name is unknown.
@@ -92,7 +92,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, sta
     for name in report.loaded:
         own[name].copy_(state[name])
     if layout != "encoder":
-        if report.missing:  # what inference does not need: no news to those who fuse
+        if report.missing:  # weights not needed for inference, of no interest when fusing
             logger.debug("%s: lacks, stays as initialised: %s", path, some_names(report.missing))
         if report.unknown:
             logger.warning("%s: left out, unknown to the network: %s", path, some_names(report.unknown))
@@ -100,16 +100,16 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, sta
 
 
 def _names_inside(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of the published network and of older files -> those of a model that holds it under a prefix."""
+    """Translate names of the published network and of older files to a model that contains it under a prefix."""
     def name_inside(name: str) -> str:
-        prefixes = ("", NETWORK, "head.")  # head.: the head's weights once had no prefix
+        prefixes = ("", NETWORK, "head.")  # head.: in older files the head's weights have no prefix
         return next((prefix + name for prefix in prefixes if prefix + name in own), name)
 
     return {name_inside(name): value for name, value in state.items()}
 
 
 def _under_our_names(state: dict[str, Tensor], layout: str, is_mae: bool, path: Path) -> dict[str, Tensor]:
-    """The weights that a network may take, by the names of the published network in our words."""
+    """The usable weights of a file, with our names for the published network."""
     if layout == "published":
         return {from_published_name(name): value for name, value in state.items()
                 if name not in POSITION_TABLES and not name.startswith(TEACHERS)}
@@ -120,17 +120,17 @@ def _under_our_names(state: dict[str, Tensor], layout: str, is_mae: bool, path: 
 
 
 def _check_complete(report: LoadReport, path: Path, traits: Traits, *, start: bool, encoder_only: bool) -> None:
-    """Whether all weights are there that inference needs.
+    """Check that all weights needed for inference are present.
 
     Args:
-        report: of the comparison.
+        report: result of the comparison.
         path: the file.
-        traits: of the model.
+        traits: traits of the model.
         start: weights that the published network lacks may all be missing.
-        encoder_only: the file has to fill the encoder alone.
+        encoder_only: only the encoder has to be complete.
 
     Raises:
-        UserError: some are missing.
+        UserError: weights are missing.
     """
     required = [name for name in report.missing
                 if not name.removeprefix(NETWORK).startswith(TRAINING_ONLY) and not name.startswith(traits.optional)]
@@ -145,7 +145,7 @@ def _check_complete(report: LoadReport, path: Path, traits: Traits, *, start: bo
 
 
 def _whose(path: Path) -> str:
-    """Which model a file belongs to and how to ask for it; empty where the file does not say it."""
+    """A hint for messages: the model of a file and how to select it; empty if the file does not name one."""
     about = read_about(path)
     if about.model is None:
         return ""
@@ -154,7 +154,7 @@ def _whose(path: Path) -> str:
 
 
 def _warn_of_positions(state: dict[str, Tensor], path: Path) -> None:
-    """A learned position table has no place in the network, whose positions come by formula."""
+    """Warn if a learned position table is ignored, as the network computes positions by formula."""
     table = state.get("pos_embed")
     if table is not None and not is_sincos_table(table):
         logger.warning("%s: its position table %s is left out: it is learned, and the network's positions are fixed "
@@ -171,10 +171,10 @@ def is_sincos_table(table: Tensor) -> bool:
 
 
 def _encoder_state(state: dict[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
-    """A plain ViT's weights for a network: its head and position table are left out.
+    """Weights of a plain ViT for a network, without its head and position table.
 
     Args:
-        whole: the network is a MAE itself and takes the decoder too; otherwise the encoder is a part of it.
+        whole: the network is a MAE and uses the decoder too; otherwise it contains the encoder as a part.
     """
     kept = ("blocks.", "patch_embed.", "cls_token", "norm.")
     if whole:
@@ -185,7 +185,7 @@ def _encoder_state(state: dict[str, Tensor], *, whole: bool) -> dict[str, Tensor
 
 
 def _fitting_predictors(state: dict[str, Tensor], own: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Without the predictors that the network lacks, or has for teachers of another width."""
+    """Drop predictors that the network lacks, or has for teachers of another width."""
     misfits = [name for name, value in state.items()
                if name.startswith(PREDICTORS) and (name not in own or own[name].shape != value.shape)]
     if misfits:
@@ -194,7 +194,7 @@ def _fitting_predictors(state: dict[str, Tensor], own: dict[str, Tensor], path: 
 
 
 def _compare(own: dict[str, Tensor], state: dict[str, Tensor], layout: str, path: str | Path) -> LoadReport:
-    """What a load would do; nothing is changed yet.
+    """Compare the weights of a network and a file, without loading them.
 
     Raises:
         UserError: a shape differs.
@@ -221,9 +221,9 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: dict[str, obje
 
     Args:
         model: the network; training-only parts (MFM decoder, predictors) are left out.
-        path: the file, written beside and renamed.
-        metadata: kept with the weights, e.g. model name and options, images seen; values become JSON.
-        dtype: of the stored floating-point tensors.
+        path: the file; written atomically.
+        metadata: stored with the weights, such as model name, options and images seen; values are encoded as JSON.
+        dtype: type of the stored floating-point tensors.
     """
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
                if not name.removeprefix(NETWORK).startswith(TRAINING_ONLY)}

@@ -1,7 +1,7 @@
-"""Pictures of any size through a network of a fixed window: cut, run in batches, blend.
+"""Applies a network with fixed windows to pictures of any size: split, run in batches, blend.
 
-The padding is the published one (reflect by 16 on every side, then right and below up to a multiple of 16);
-windows and blending are ours. Memory is bounded by the batch of windows and one sum of the results.
+The padding is the published one (reflection by 16 on every side, then at the right and bottom up to a multiple of 16);
+windows and blending are ours. Memory is bounded by a batch of windows and one sum of the results.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ MULTIPLE = 16
 
 
 def reflect_index(length: int, before: int, after: int) -> Tensor:
-    """Indices of a row of ``length`` pixels, reflected without repeating the edge, as often as needed."""
+    """Indices of a row of ``length`` pixels, reflected as often as needed without repeating the edge."""
     index = torch.arange(-before, length + after)
     if length == 1:
         return torch.zeros_like(index)
@@ -24,14 +24,14 @@ def reflect_index(length: int, before: int, after: int) -> Tensor:
 
 
 def reflect_pad(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
-    """Reflect padding of (..., H, W) by any number of pixels, however small the picture."""
+    """Reflect padding of (..., H, W) by any number of pixels, for pictures of any size."""
     rows = reflect_index(x.shape[-2], top, bottom).to(x.device)
     columns = reflect_index(x.shape[-1], left, right).to(x.device)
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
 def pad_picture(x: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
-    """The published padding of (..., H, W): ``MARGIN`` on every side, and right and below up to a multiple of 16.
+    """The published padding of (..., H, W): ``MARGIN`` on every side, then right and bottom up to a multiple of 16.
 
     Args:
         shift: additional pixels at the top and left.
@@ -43,11 +43,11 @@ def pad_picture(x: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
 
 
 def window_starts(length: int, size: int, overlap: int, step: int = 1) -> list[int]:
-    """Evenly spread starts of windows of ``size`` that cover ``length`` and share about ``overlap``.
+    """Evenly spaced starts of windows of ``size`` that cover ``length`` and overlap by about ``overlap``.
 
     Args:
         length, size: multiples of ``step``.
-        step: the starts are multiples of it.
+        step: all starts are multiples of this.
     """
     if length <= size:
         return [0]
@@ -84,11 +84,11 @@ def run_windows(
     Args:
         run: (B, C, h, w) -> (B, K, h / stride, w / stride); h and w are multiples of 16, at most ``size``.
         image: (C, H, W).
-        size, overlap: side of the windows and what neighbours share at least, in pixels.
-        batch: windows a call of ``run``.
-        shift: additional padding at the top and left, which moves the window and patch grid (for tests);
-            multiples of ``stride``.
-        stride: pixels of the picture for one of the result, a divisor of 16.
+        size, overlap: side of the windows and smallest overlap of neighbours, in pixels.
+        batch: windows per call of ``run``.
+        shift: additional padding at the top and left, which shifts the window and patch grid (for tests); multiples
+            of ``stride``.
+        stride: pixels of the picture per pixel of the result, a divisor of 16.
 
     Returns:
         (K, ceil(H / stride), ceil(W / stride)), float32, on the device of ``image``.
@@ -109,7 +109,7 @@ def run_windows(
 
 def _blend(run: Callable[[Tensor], Tensor], image: Tensor, corners: list[tuple[int, int]], window: tuple[int, int],
            overlap: int, batch: int, stride: int) -> Tensor:
-    """Weighted mean of the windows' results, (K, H / stride, W / stride)."""
+    """Weighted mean of the results of the windows, (K, H / stride, W / stride)."""
     size = [side // stride for side in window]
     weight = (_ramp(size[0], overlap // stride).view(-1, 1) * _ramp(size[1], overlap // stride)).to(image.device)
     total = norm = None

@@ -1,4 +1,4 @@
-"""Models by name: which there are, and how to build one with its weights.
+"""Lists and builds models by name.
 
     from models import create_model, list_models
     model = create_model("defusionpp_hr", pretrained=True)
@@ -16,28 +16,28 @@ from option.errors import did_you_mean
 from utils.errors import UserError
 from utils.signatures import signature_of
 
-PUBLISHED_MODEL = "DeFusionPP"  # what weights are taken for that do not say what they are
+PUBLISHED_MODEL = "DeFusionPP"  # model of weights without metadata
 
 
 def list_models(*, pretrained: bool = False) -> list[str]:
-    """Every name that :func:`create_model` takes.
+    """All names accepted by :func:`create_model`.
 
     Args:
-        pretrained: only those of weights that come with the project.
+        pretrained: only names of shipped weights.
     """
     return sorted([*pretrained_names(), *([] if pretrained else MODELS.names())])
 
 
 def create_model(name: str, *, pretrained: bool = False, **network: Any) -> nn.Module:
-    """A model, in training mode as built.
+    """Build a model, in training mode.
 
     Args:
-        name: of ``list_models()``: weights that come with the project, or a registered model.
-        pretrained: load those weights; otherwise all values are initial ones.
-        **network: keywords of the model; those that its weights name need not be given.
+        name: one of ``list_models()``: shipped weights or a registered model.
+        pretrained: load the shipped weights; otherwise the weights are initial values.
+        **network: keywords of the model; override those stored with the weights.
 
     Raises:
-        UserError: an unknown name or keyword, or ``pretrained`` for a model that no weights are named after.
+        UserError: an unknown name or keyword, or ``pretrained`` with a name that has no shipped weights.
     """
     if name in pretrained_names():
         kind, keywords = model_of_weights(find_weights(name))
@@ -53,15 +53,15 @@ def create_model(name: str, *, pretrained: bool = False, **network: Any) -> nn.M
 
 
 def model_of_weights(path: Path, asked: str | None = None) -> tuple[str, dict[str, Any]]:
-    """Which model some weights are for, and its keywords.
+    """The model of a weight file and its keywords.
 
     Args:
         path: the weight file.
-        asked: the model that the user names; None leaves it to the file. Of the file's keywords it gets those that it
-            knows: if it is another model, loading fails and says which one the file holds.
+        asked: a model selected by the user; None: that of the file. It gets the keywords of the file that it accepts;
+            if it is another model, loading the weights fails with a message that names the file's model.
 
     Raises:
-        UserError: the file cannot be read, or one of the models is unknown.
+        UserError: the file cannot be read, or a model is unknown.
     """
     about = read_about(path)
     name, network = present_name(asked or about.model or PUBLISHED_MODEL, about.network)
