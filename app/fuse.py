@@ -4,15 +4,14 @@ Thin: finds scenes (`app.jobs`), says what they are (`app.task`), and leaves the
 """
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.cli import USER_MISTAKE
+from utils.cli import USER_MISTAKE, finishing
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ examples:
   defusionpp fuse bracket/*.jpg -o out.tif          a bracket or focus series
   defusionpp fuse --ir IR/ --vi VI/ -o FUSED/       folders, by file name
   defusionpp fuse SCENES/ -o FUSED/                 a folder for each scene
+  defusionpp fuse series/*.jpg -o out.tif --depth depth.png    focus: and depth
 
 The kind of fusion is found from the pictures and said with the reason: grey
 beside colour is infrared and visible (IVF), brighter and darker is exposures
@@ -58,33 +58,17 @@ def parser() -> argparse.ArgumentParser:
                       help="shipped weights, a weight file, or a model without weights such as SaliencePyramid; "
                            "default: defusionpp_hr")
     line.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; default: auto")
+    line.add_argument("--depth", type=Path, metavar="FILE",
+                      help="focus series only: also write which picture is sharp at each place, 16-bit grey; "
+                           "black is the first picture given, white the last (.png, .tif)")
     line.add_argument("--json", action="store_true", help="one line of JSON for each scene instead of text")
     line.add_argument("--dry-run", action="store_true", help="say what would be fused, and stop")
     there = line.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="keep results that are newer than their sources")
     there.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    there.add_argument("--watch", action="store_true",
+                       help="fuse scenes of folders as their files arrive, until Ctrl-C; keeps as --resume does")
     return line
-
-
-@dataclass
-class Outcome:
-    """What became of one scene; the fields of a ``--json`` line."""
-
-    out: str
-    pictures: list[str]
-    status: str
-    task: str | None = None
-    reason: str | None = None
-    seconds: float | None = None
-
-    def text(self) -> str:
-        """One line for people."""
-        if self.status == "kept":
-            return f"{self.out}: kept, newer than its sources"
-        if self.status == "failed":
-            return f"{self.out}: left out: {self.reason}"
-        seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
-        return f"{self.out}: {self.status} as {self.task} ({self.reason}){seconds}"
 
 
 def main(arguments: list[str]) -> int:
@@ -92,24 +76,54 @@ def main(arguments: list[str]) -> int:
     given = parser().parse_args(arguments)
     from app.jobs import find_jobs  # here, so that help costs no OpenCV
 
-    found = find_jobs(given.pictures, given.ir, given.vi, given.out, given.task)
-    kept = _kept(found, resume=given.resume, overwrite=given.overwrite or given.dry_run)
+    if given.watch and given.dry_run:
+        raise UserError("--watch and --dry-run; command line; give one of them")
+    find = partial(find_jobs, given.pictures, given.ir, given.vi, given.out, given.task, given.depth,
+                   watching=given.watch)
+    found = find()
+    kept = _kept(found, resume=given.resume or given.watch, overwrite=given.overwrite or given.dry_run)
+    if given.watch:
+        return _watch(given, find, [job for job in found.jobs if job.out in kept])
     for line in [*found.problems, *found.notes]:
         sys.stderr.write(f"note: {line}\n")
-    fuser = None
-    if len(kept) < len(found.jobs) and not given.dry_run:
-        if not given.json:
-            count = len(found.jobs) - len(kept)
-            sys.stderr.write(f"fusing {count} scene{'s' * (count > 1)} with {given.model or 'defusionpp_hr'}\n")
+    fuser, count = None, len(found.jobs) - len(kept)
+    if count and not given.dry_run:
+        _announce(given, f"fusing {count} scene{'s' * (count > 1)}")
         fuser = make_fuser(given.model, given.device)
+    from app.scene import fuse_scene
+
     failures = 0
     for job in _progress(found.jobs):
-        outcome = Outcome(str(job.out), [str(path) for path in job.pictures], "kept")
-        if job.out not in kept:
-            _fuse(job, outcome, fuser)
+        outcome = fuse_scene(job, fuser, kept=job.out in kept)
         failures += outcome.status == "failed"
-        _say(outcome, as_json=given.json)
+        outcome.say(as_json=given.json)
     return USER_MISTAKE if failures or found.problems else 0
+
+
+def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequence[Job]") -> int:
+    """Fuse scenes as they arrive, until Ctrl-C; then say what is left."""
+    folders = [path for path in (given.ir, given.vi, *given.pictures) if path]
+    _announce(given, f"watching {' and '.join(map(str, folders))}, Ctrl-C ends it; fusing")
+    from app.scene import fuse_scene
+    from app.watch import arriving
+
+    fuser = make_fuser(given.model, given.device)
+    try:
+        for job in arriving(folders, lambda: find().jobs, done):
+            with finishing():
+                fuse_scene(job, fuser).say(as_json=given.json)
+    finally:
+        with suppress(UserError):  # nothing there, or a folder is gone
+            found = find(watching=False)
+            sys.stderr.write("".join(f"note: {line}\n" for line in [*found.problems, *found.notes]))
+    return 0
+
+
+def _announce(given: argparse.Namespace, doing: str) -> None:
+    """Say at once what is done, before libraries load."""
+    if not given.json:
+        sys.stderr.write(f"{doing} with {given.model or 'defusionpp_hr'}\n")
+        sys.stderr.flush()
 
 
 def make_fuser(model: str | None, device: str) -> "Fuser":
@@ -138,50 +152,24 @@ def make_fuser(model: str | None, device: str) -> "Fuser":
     return Fuser(MODELS.create(model), device=device)
 
 
-def _fuse(job: "Job", outcome: Outcome, fuser: "Fuser | None") -> None:
-    """Fuse and write one scene, or only look at it without a fuser; notes what happened."""
-    from app.task import guess_task, order_for
-    from utils.pictures.metadata import result_metadata
-    from utils.pictures.reading import read_picture
-    from utils.pictures.writing import write_picture
-
-    start = time.perf_counter()
-    try:
-        pictures = [read_picture(path) for path in job.pictures]
-        if job.task:
-            outcome.task, outcome.reason, order = job.task, "as said", order_for(job.task, pictures)
-        else:
-            guess = guess_task(pictures, _short_names(job.pictures))
-            outcome.task, outcome.reason, order = guess.task, guess.reason, guess.order
-        outcome.status, pictures = "would be fused", [pictures[place] for place in order]
-        if fuser is not None:
-            fused = fuser(*pictures, task=outcome.task, components=False).fused
-            write_picture(job.out, fused, result_metadata([one.metadata for one in pictures], fused))
-            outcome.status, outcome.seconds = "fused", round(time.perf_counter() - start, 3)
-    except UserError as error:
-        outcome.status, outcome.reason = "failed", str(error)
-
-
-def _short_names(paths: "Sequence[Path]") -> list[str]:
-    """File names; with their folders where two are equal."""
-    names = [path.name for path in paths]
-    return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.name}" for path in paths]
-
-
 def _kept(found: "Jobs", *, resume: bool, overwrite: bool) -> set[Path]:
     """Results that stay as they are.
 
     Raises:
         UserError: a result exists and nothing was said about it.
     """
-    there = [job for job in found.jobs if job.out.exists()]
+    there = [path for job in found.jobs for path in job.results if path.exists()]
     if resume:
-        return {job.out for job in there
-                if job.out.stat().st_mtime > max(path.stat().st_mtime for path in job.pictures)}
+        return {job.out for job in found.jobs if set(job.results) <= set(there)
+                and min(map(_time, job.results)) > max(map(_time, job.pictures))}
     if there and not overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{there[0].out}{more} exists; give --overwrite, or --resume to keep what is up to date")
+        raise UserError(f"{there[0]}{more} exists; give --overwrite, or --resume to keep what is up to date")
     return set()
+
+
+def _time(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _progress(jobs: "Sequence[Job]") -> Any:
@@ -189,12 +177,3 @@ def _progress(jobs: "Sequence[Job]") -> Any:
     from tqdm import tqdm
 
     return tqdm(jobs, unit="scene", leave=False, disable=None if len(jobs) > 1 else True)
-
-
-def _say(outcome: Outcome, *, as_json: bool) -> None:
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode():
-        stream = sys.stderr if outcome.status == "failed" and not as_json else sys.stdout
-        stream.write((json.dumps(vars(outcome)) if as_json else outcome.text()) + "\n")
-        stream.flush()

@@ -9,6 +9,8 @@ from utils.pictures.codecs import is_picture
 from utils.pictures.layouts import Finding, PairPaths, Task, pair_folders, pair_scenes
 from utils.pictures.writing import WRITABLE
 
+_DEEP = {".png", ".tif", ".tiff"}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -18,11 +20,18 @@ class Job:
         pictures: two files or more, infrared first where that is known.
         out: the file to write.
         task: where the command line says it.
+        depth: the depth map to write.
     """
 
     pictures: tuple[Path, ...]
     out: Path
     task: Task | None = None
+    depth: Path | None = None
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """The files to write."""
+        return (self.out, self.depth) if self.depth else (self.out,)
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Jobs:
 
 
 def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | None, out: Path,
-              task: Task | None) -> Jobs:
+              task: Task | None, depth: Path | None = None, *, watching: bool = False) -> Jobs:
     """The scenes that a command line names.
 
     Args:
@@ -49,6 +58,8 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
         infrared, visible: instead: two files, or two folders that pair by stem.
         out: a file, or a folder.
         task: IVF, MEF, MFF or None.
+        depth: a depth map to write beside the result of files.
+        watching: folders may be empty, and files half written.
 
     Raises:
         UserError: the pieces do not go together, no scene is left, or a result would replace a source.
@@ -65,15 +76,35 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
         raise UserError(f"{folders[0]} is a folder beside files; command line; give files of one scene, or one folder")
     if len(folders) > 1 and not infrared:
         raise UserError(f"{len(folders)} folders; command line; give one folder of scenes, or --ir DIR --vi DIR")
-    jobs = _in_folders(folders, out, task) if folders else Jobs([_named(pictures, out, task)], [], [])
+    if not folders:
+        if watching and pictures:
+            raise UserError(f"{pictures[0]} is no folder; --watch; give --ir DIR --vi DIR, or a folder of scenes")
+        return _apart(Jobs([_named(pictures, out, task, depth)], [], []))
+    if depth:
+        raise UserError(f"{folders[0]} is a folder; --depth; give the files of one focus series in their order")
+    if watching and any(folder.resolve() in (out.resolve(), *out.resolve().parents) for folder in folders):
+        raise UserError(f"{out} lies in a folder that is watched; -o; give another folder")
+    return _apart(_in_folders(folders, out, task, watching))
+
+
+def _apart(jobs: Jobs) -> Jobs:
+    """The jobs.
+
+    Raises:
+        UserError: a result is a source, or another result.
+    """
     sources = {path.resolve() for job in jobs.jobs for path in job.pictures}
     for job in jobs.jobs:
-        if job.out.resolve() in sources:
-            raise UserError(f"{job.out} is a source; -o; give another file or folder")
+        for result in job.results:
+            if result.resolve() in sources:
+                raise UserError(f"{result} is a source; {'-o' if result == job.out else '--depth'}; "
+                                "give another file or folder")
+        if job.depth and job.depth.resolve() == job.out.resolve():
+            raise UserError(f"{job.depth} is the fused picture; --depth; give another file")
     return jobs
 
 
-def _named(pictures: Sequence[Path], out: Path, task: Task | None) -> Job:
+def _named(pictures: Sequence[Path], out: Path, task: Task | None, depth: Path | None) -> Job:
     """The job of files that were named one by one."""
     if len(pictures) < 2:
         raise UserError(f"{len(pictures) or 'no'} picture{'s' * (not pictures)}; command line; give two or more of a "
@@ -87,19 +118,23 @@ def _named(pictures: Sequence[Path], out: Path, task: Task | None) -> Job:
         out = out / f"{pictures[0].stem}_fused.png"
     if out.suffix.lower() not in WRITABLE:
         raise UserError(f"{out}: pictures are written as {', '.join(sorted(WRITABLE))}; -o; give one of these")
-    return Job(tuple(pictures), out, task)
+    if depth and depth.suffix.lower() not in _DEEP:
+        raise UserError(f"{depth}: depth maps have 16 bits, {', '.join(sorted(_DEEP))}; --depth; give one of these")
+    if depth and task in ("IVF", "MEF"):
+        raise UserError(f"{task} has no depth; --depth; it is for a focus series, --task MFF")
+    return Job(tuple(pictures), out, task, depth)
 
 
-def _in_folders(folders: Sequence[Path], out: Path, task: Task | None) -> Jobs:
+def _in_folders(folders: Sequence[Path], out: Path, task: Task | None, watching: bool) -> Jobs:
     """The jobs of two folders that pair by stem, or of one folder of scenes."""
     if is_picture(out) and not out.is_dir():
         raise UserError(f"{out} is a picture's name; -o; give a folder, as a folder holds many scenes")
-    found = Finding(stacks=True)
+    found = Finding(stacks=True, check=not watching)
     if len(folders) == 2:
         pair_folders(folders[0], folders[1], found)
     else:
         pair_scenes(folders[0], task, found)
-    if not found.pairs:
+    if not found.pairs and not watching:
         raise UserError(f"nothing to fuse in {' and '.join(map(str, folders))}: "
                         f"{'; '.join(found.problems[:3]) or 'no pictures there'}; "
                         "give the files of one scene by name (DIR/*), or see docs/DATA.md")

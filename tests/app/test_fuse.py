@@ -15,6 +15,7 @@ from app.fuse import EXAMPLES, main, parser
 from app.task import guess_task
 from models.fuser import Fuser
 from utils.errors import UserError
+from utils.pictures import notes
 from utils.pictures.picture import Picture
 from utils.pictures.reading import read_picture
 
@@ -30,6 +31,13 @@ def scene(seed: int = 0) -> np.ndarray:
 
 def stored(values: np.ndarray) -> np.ndarray:
     return np.round(255 * values).astype(np.uint8)
+
+
+def blurred_but(number: int) -> np.ndarray:
+    """Of three columns of a scene, one in focus."""
+    picture, soft = scene(3), cv2.GaussianBlur(scene(3), (0, 0), 3)
+    columns = np.arange(64) * 3 // 64 == number
+    return np.where(columns[None, :, None], picture, soft)
 
 
 def infrared(seed: int = 9) -> np.ndarray:
@@ -52,6 +60,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write(Path(name), stored(scene() * gain))
     for number, gain in enumerate((0.4, 1.0, 0.7)):
         write(Path(f"bracket/{number}.jpg"), stored(scene() * gain))
+    for number in range(3):
+        write(Path(f"series/{number}.jpg"), stored(blurred_but(number)))
     for stem in ("one", "two"):
         write(Path(f"IR/{stem}.png"), infrared())
         write(Path(f"VI/{stem}.png"), stored(scene()))
@@ -62,7 +72,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_help_fits_80_columns_and_has_examples() -> None:
     assert max(map(len, parser().format_help().splitlines())) <= 80
-    assert len(LINES) == 5
+    assert len(LINES) == 6
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -165,6 +175,34 @@ def test_existing_results_stay_until_something_is_said(here: Path, capsys: pytes
     assert main([*call, "--overwrite"]) == 0
 
 
+def test_a_depth_map_is_written_beside_a_focus_series(here: Path, capsys: pytest.CaptureFixture) -> None:
+    files = sorted(glob.glob("series/*.jpg"))
+    assert main([*files, "-o", "x.png", "--depth", "depth.tif", "--json", *FAST]) == 0
+    assert json.loads(capsys.readouterr().out)["depth"] == "depth.tif"
+    depth = cv2.imread("depth.tif", cv2.IMREAD_UNCHANGED)
+    assert depth.dtype == np.uint16 and depth.shape == (48, 64)
+    assert [np.bincount(depth[:, column].astype(int)).argmax() for column in (8, 32, 56)] == [0, 32768, 65535]
+    with pytest.raises(UserError, match=r"x\.png and 1 more exists"):
+        main([*files, "-o", "x.png", "--depth", "depth.tif", *FAST])
+    Path("depth.tif").unlink()
+    assert main([*files, "-o", "x.png", "--depth", "depth.tif", "--resume", *FAST]) == 0
+    assert Path("depth.tif").exists()
+
+
+def test_exposures_have_no_depth(here: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["over.jpg", "under.jpg", "-o", "x.png", "--depth", "d.png", *FAST]) == 2
+    assert "x.png: left out: MEF (one scene, mean grey from" in capsys.readouterr().err
+    assert not Path("x.png").exists() and not Path("d.png").exists()
+
+
+def test_what_is_remarked_on_the_way_is_in_the_json(here: Path, capsys: pytest.CaptureFixture) -> None:
+    write(Path("clear.png"), np.dstack([stored(scene(1)), np.full((48, 64), 9, np.uint8)]))
+    notes._noted.clear()
+    assert main(["clear.png", "vi.png", "-o", "x.png", "--task", "MFF", "--json", *FAST]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert len(line["notes"]) == 1 and "alpha" in line["notes"][0]
+
+
 def test_json_is_one_line_a_scene(here: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["SCENES", "-o", "out", "--json", *FAST]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -187,6 +225,14 @@ def test_json_is_one_line_a_scene(here: Path, capsys: pytest.CaptureFixture) -> 
     (["ir.png", "vi.png", "-o", "x.png", "--model", "DeFusionPP"], "DeFusionPP needs weights"),
     (["ir.png", "vi.png", "-o", "x.gif"], "x.gif: pictures are written as"),
     (["ir.png", "vi.png", "over.jpg", "-o", "x.png", "--task", "IVF"], "one infrared and one visible"),
+    (["ir.png", "vi.png", "-o", "x.png", "--watch"], "ir.png is no folder; --watch; give --ir DIR --vi DIR"),
+    (["SCENES", "-o", "SCENES/out", "--watch"], "SCENES/out lies in a folder that is watched"),
+    (["SCENES", "-o", "out", "--watch", "--dry-run"], "--watch and --dry-run"),
+    (["SCENES", "-o", "out", "--depth", "d.png"], "SCENES is a folder; --depth; give the files"),
+    (["ir.png", "vi.png", "-o", "x.png", "--depth", "d.jpg"], "d.jpg: depth maps have 16 bits"),
+    (["ir.png", "vi.png", "-o", "x.png", "--depth", "vi.png", "--overwrite"], "vi.png is a source; --depth"),
+    (["ir.png", "vi.png", "-o", "x.png", "--depth", "x.png"], "x.png is the fused picture; --depth"),
+    (["--ir", "ir.png", "--vi", "vi.png", "-o", "x.png", "--depth", "d.png"], "IVF has no depth"),
 ])
 def test_a_mistake_is_one_line(here: Path, words: list[str], message: str) -> None:
     before = {path: path.read_bytes() for path in Path(".").rglob("*.png")}

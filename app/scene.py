@@ -1,0 +1,145 @@
+"""One scene of ``defusionpp fuse``: read, fused, written, and what became of it."""
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from app.depth import depth_map
+from app.jobs import Job
+from app.task import guess_task, order_for
+from utils.errors import UserError
+from utils.pictures.metadata import result_metadata
+from utils.pictures.picture import Picture
+from utils.pictures.reading import read_picture
+from utils.pictures.writing import write_picture
+
+if TYPE_CHECKING:
+    from models.fuser import Fuser
+
+
+@dataclass
+class Outcome:
+    """What became of one scene; the fields of a ``--json`` line.
+
+    Attributes:
+        out: the fused picture.
+        pictures: its sources.
+        status: kept, would be fused, fused or failed.
+        task: IVF, MEF or MFF.
+        reason: why this task, or what went wrong.
+        seconds: for reading, fusing and writing.
+        depth: the depth map.
+        notes: what was remarked on the way, such as bands that are not read.
+    """
+
+    out: str
+    pictures: list[str]
+    status: str
+    task: str | None = None
+    reason: str | None = None
+    seconds: float | None = None
+    depth: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """One line for people."""
+        if self.status == "kept":
+            return f"{self.out}: kept, newer than its sources"
+        if self.status == "failed":
+            return f"{self.out}: left out: {self.reason}"
+        seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
+        return f"{self.out}: {self.status} as {self.task} ({self.reason}){seconds}"
+
+    def say(self, *, as_json: bool) -> None:
+        """Print it; without JSON failures and notes go to the error stream."""
+        with tqdm.external_write_mode():
+            stream = sys.stderr if self.status == "failed" and not as_json else sys.stdout
+            stream.write((json.dumps(vars(self)) if as_json else self.text()) + "\n")
+            stream.flush()
+            if not as_json:
+                sys.stderr.write("".join(f"note: {line}\n" for line in self.notes))
+
+
+def fuse_scene(job: Job, fuser: "Fuser | None", *, kept: bool = False) -> Outcome:
+    """Fuse and write one scene; without a fuser only look at it.
+
+    Args:
+        job: files and result.
+        fuser: what fuses.
+        kept: the result stays as it is.
+    """
+    outcome = Outcome(str(job.out), [str(path) for path in job.pictures], "kept")
+    if kept:
+        return outcome
+    start = time.perf_counter()
+    try:
+        with _noting(outcome.notes):
+            _fuse(job, fuser, outcome)
+    except UserError as error:
+        outcome.status, outcome.reason = "failed", str(error)
+    if outcome.status == "fused":
+        outcome.seconds = round(time.perf_counter() - start, 3)
+    return outcome
+
+
+def _fuse(job: Job, fuser: "Fuser | None", outcome: Outcome) -> None:
+    """Does the work and fills in the outcome; raises UserError."""
+    pictures = [read_picture(path) for path in job.pictures]
+    order = _decide(job, pictures, outcome)
+    if job.depth and outcome.task != "MFF":
+        raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; --depth; give --task MFF if this is a "
+                        "focus series")
+    outcome.status = "would be fused"
+    if fuser is None:
+        return
+    fused = fuser(*(pictures[place] for place in order), task=outcome.task, components=False).fused
+    write_picture(job.out, fused, result_metadata([pictures[place].metadata for place in order], fused))
+    if job.depth:
+        outcome.depth = str(write_picture(job.depth, depth_map(pictures)))
+    outcome.status = "fused"
+
+
+def _decide(job: Job, pictures: Sequence[Picture], outcome: Outcome) -> tuple[int, ...]:
+    """Fills in task and reason; the order in which the task wants the pictures."""
+    if job.task:
+        outcome.task, outcome.reason = job.task, "as said"
+        return order_for(job.task, pictures)
+    guess = guess_task(pictures, _short_names(job.pictures))
+    outcome.task, outcome.reason = guess.task, guess.reason
+    return guess.order
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """File names; with their folders where two are equal."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.name}" for path in paths]
+
+
+class _Collector(logging.Handler):
+    """Keeps the messages of warnings."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _noting(lines: list[str]) -> Iterator[None]:
+    """Collect what is logged as a warning."""
+    collector = _Collector(lines)
+    logging.getLogger().addHandler(collector)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(collector)
