@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.published import to_published
 from models.registry import MODELS, model_from_options, present_name
-from models.weights import save_weights
+from models.weights import load_state, save_weights
 from option.schema import Options
 from utils.cli import run
 from utils.engine.checkpoints import BrokenCheckpoint, read_checkpoint
@@ -48,16 +48,12 @@ def export(checkpoint: Path, out: Path, *, average: bool = True) -> dict[str, ob
         raise UserError(f"{checkpoint}: {error}; give a checkpoint of a training run") from error
     options = _options(state, checkpoint)
     model = model_from_options(options, **_teacher_widths(state["state_dict"]))
-    try:
-        model.load_state_dict(state["state_dict"])
-    except RuntimeError as error:  # its first line is a heading
-        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise UserError(f"{checkpoint}: its weights are not those of its own options ({reason})") from error
-    name, arguments = present_name(MODELS.get(options.model).__name__, options.network_G.arguments())
-    averages = averaged_weights(state, model) if average else None
+    load_state(model, state["state_dict"], checkpoint)
+    averages = averaged_weights(state, model, checkpoint) if average else None
     averaged = averages is not None
     if averaged:
-        model.load_state_dict(averages, strict=False)
+        load_state(model, state["state_dict"] | averages, checkpoint)
+    name, arguments = present_name(MODELS.get(options.model).__name__, options.network_G.arguments())
     about = {
         "model": name, "network": arguments,
         "images_seen": state["images"], "steps": state["step"], "epoch": state["epoch"], "averaged": averaged,

@@ -72,7 +72,13 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, sta
         UserError: inference weights are missing, a shape differs or (strict) a name is unknown.
     """
     path = find_weights(path)
-    state, own = read_state(path), model.state_dict()
+    return load_state(model, read_state(path), path, strict=strict, start=start)
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], path: Path, *, strict: bool = True,
+               start: bool = False) -> LoadReport:
+    """As :func:`load_weights`, with tensors that have been read from ``path``."""
+    own = model.state_dict()
     layout, is_mae = _layout(set(state)), "cls_token" in own
     if layout == "encoder" and not (is_mae or start):
         raise UserError(f"{path}: holds an encoder alone (MAE, TinyMIM, timm), nothing that fuses; it can start a "

@@ -71,9 +71,10 @@ def test_stage_2_with_teachers_of_any_width(tmp_path, ending):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"state_dict": [torch.zeros(1)]}, "lacks state_dict"),
-    ({"state_dict": {"mask_token": torch.zeros(1, 1, 48)}}, r"not those of its own options \(Missing key"),
+    ({"state_dict": {"mask_token": torch.zeros(1, 1, 48)}}, r"lacks \d+ weights that the network needs"),
     ({"options": "{"}, "its options cannot be read"), ({"options": None}, "its options cannot be read"),
-    ({"options": "{}"}, "its options cannot be read"), ({"commit": ...}, "lacks commit")])
+    ({"options": "{}"}, "its options cannot be read"), ({"commit": ...}, "lacks commit"),
+    ({"ema": {"steps": 1, "average": []}}, r"its moving average has 0 tensors, this network \d+; export the last")])
 def test_checkpoints_of_another_kind_are_one_line(checkpoint, tmp_path, change, message):
     state = torch.load(checkpoint, weights_only=True) | change
     torch.save({key: value for key, value in state.items() if value is not ...}, tmp_path / "odd.pt")
@@ -86,8 +87,29 @@ def test_another_width_is_named(checkpoint, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
     state["state_dict"]["mask_token"] = torch.zeros(1, 1, 96)
     torch.save(state, tmp_path / "odd.pt")
-    with pytest.raises(UserError, match=r"odd\.pt: .*size mismatch for mask_token"):
+    with pytest.raises(UserError, match=r"odd\.pt: .*1 weights have another shape: mask_token is \(1, 1, 96\)"):
         export(tmp_path / "odd.pt", tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_a_head_from_before_roles_and_tasks_is_exported(tmp_path, average):
+    """Its checkpoint lacks the embeddings; they stay at zero, with which the head is what it was."""
+    model = FusionHead()
+    torch.nn.init.normal_(model.corrections.answers[0].weight)
+    path = write_checkpoint(tmp_path / "step.pt", model, "FusionHead", {})
+    state = torch.load(path, weights_only=True)
+    names = [name for name in state["state_dict"] if not name.startswith(FusionHead.traits.optional)]
+    assert len(names) < len(state["state_dict"])
+    state["state_dict"] = {name: state["state_dict"][name] for name in names}
+    state["ema"]["average"] = [torch.full_like(value, 0.25) for value in state["state_dict"].values()]
+    torch.save(state, path)
+    load_weights(FusionHead(), path, start=True)  # as path.pretrain_model_G takes it
+    export(path, tmp_path / "out.safetensors", average=average)
+    found = FusionHead()
+    load_weights(found, tmp_path / "out.safetensors")
+    for name, value in found.state_dict().items():
+        want = torch.zeros(()) if name not in names else torch.tensor(0.25) if average else model.state_dict()[name]
+        torch.testing.assert_close(value, want.expand_as(value), rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_the_head_alone_has_no_published_layout(tmp_path):

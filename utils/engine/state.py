@@ -139,7 +139,7 @@ class State:
         self._warn_of_changes(before, path)
         self._load_weights(state["state_dict"], path)
         self._load_optimizer(state["optimizers"], before.train.optimizer, path)
-        average = averaged_weights(state, self.model)
+        average = averaged_weights(state, self.model, path)
         if self.average and average:
             self.average.module.load_state_dict(average, strict=False)
         elif self.average:
@@ -161,7 +161,8 @@ class State:
         if missing or unknown or shapes:
             parts = [f"missing {_few(missing)}", f"unknown {_few(unknown)}"] if missing or unknown else [_few(shapes)]
             raise UserError(f"checkpoint {path} is of another network: {', '.join(parts)}; resume with the options it "
-                            "was trained with")
+                            "was trained with; if an older version wrote it, start from its weights with "
+                            f"path.pretrain_model_G={path}")
         self.model.load_state_dict(saved, strict=False)
 
     def _load_optimizer(self, saved: list[dict[str, Any]], earlier: str, path: Path) -> None:
@@ -187,22 +188,29 @@ class State:
             log.warning("options differ from those of %s: %s", path.name, "; ".join(changed))
 
 
-def averaged_weights(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor] | None:
+def averaged_weights(state: dict[str, Any], model: nn.Module, path: Path) -> dict[str, Tensor] | None:
     """The moving average stored in a checkpoint, by name; None if there is none.
 
     Args:
         state: a checkpoint of any format.
         model: its network. Format 1 has no names; it lists the trained parameters in order, which are all except an
             unused last norm of the encoder.
+        path: the checkpoint's file, for messages.
+
+    Raises:
+        UserError: format 1, and the numbers of tensors differ.
     """
     average = state.get("ema")
     if not average or "average" not in average:
         return average
     values = average["average"]
-    names = [name for name, value in model.named_parameters() if value.requires_grad]
+    names = [name for name, value in model.named_parameters() if value.requires_grad and name in state["state_dict"]]
     if len(names) > len(values):
         names = [name for name in names if not name.startswith("encoder.norm.")]
-    return dict(zip(names, values, strict=True))
+    if len(names) != len(values):
+        raise UserError(f"{path}: its moving average has {len(values)} tensors, this network {len(names)}; export the "
+                        "last weights with --last")
+    return dict(zip(names, values))
 
 
 def _options_of(state: dict[str, Any]) -> Options | None:
