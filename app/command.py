@@ -15,6 +15,7 @@ COMMANDS = {
     "fuse": ("app.fuse", "fuse pictures: infrared and visible, exposures, focus series"),
     "metrics": ("metrics.__main__", "score fused pictures against their sources"),
     "train": ("selftrain", "train a model from an option file (stage 2: --stage2)"),
+    "downstream": ("downstream.__main__", "train and score a segmenter on pictures or on fused features"),
     "check": ("data.check", "look through the data sets that an option file names"),
     "export": ("models.export", "turn a checkpoint into a weight file"),
 }
@@ -23,7 +24,7 @@ STAGE2 = "selftrain_multimodal"
 
 def usage() -> str:
     """What ``defusionpp --help`` prints."""
-    lines = [f"  {name:<8} {says}" for name, (_, says) in COMMANDS.items()]
+    lines = [f"  {name:<10} {says}" for name, (_, says) in COMMANDS.items()]
     return "\n".join(["usage: defusionpp COMMAND ...", "", *lines, "",
                       "`defusionpp COMMAND --help` says more, `defusionpp --version` the version."])
 

@@ -224,18 +224,19 @@ class TensorBatch:
         return map_tensors(self, lambda tensor: tensor.pin_memory())
 
 
-def pad_batch(pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+def pad_batch(pictures: list[Tensor], fill: int = 0) -> tuple[Tensor, Tensor]:
     """Pad pictures of different sizes to one tensor.
 
     Args:
         pictures: (C, h, w) each, with equal C, ``uint8``.
+        fill: value of the padding, at the right and bottom.
 
     Returns:
-        (B, C, Hmax, Wmax), zero-padded at the right and bottom, and the sizes [h, w], (B, 2) int64.
+        (B, C, Hmax, Wmax) and the sizes [h, w], (B, 2) int64.
     """
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
     height, width = sizes.amax(0).tolist()
-    batch = torch.zeros(len(pictures), pictures[0].shape[0], height, width, dtype=pictures[0].dtype)
+    batch = torch.full((len(pictures), pictures[0].shape[0], height, width), fill, dtype=pictures[0].dtype)
     for row, picture in zip(batch, pictures):
         row[:, :picture.shape[1], :picture.shape[2]] = picture
     return batch, sizes

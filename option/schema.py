@@ -21,12 +21,14 @@ from option.sections_data import (
     TrainDataOptions,
     ValDataOptions,
 )
+from option.sections_downstream import DownstreamOptions
 from option.sections_train import LoggerOptions, MaeOptions, PathOptions, TeacherOptions, TrainOptions
 
 __all__ = [
-    "DatasetOptions", "LoggerOptions", "MaeOptions", "NetworkOptions", "Options", "PairDataOptions",
-    "PathOptions", "SaveOptions", "SynthesisOptions", "TeacherOptions", "TestDataOptions", "TileOptions",
-    "TrainDataOptions", "TrainOptions", "ValDataOptions",
+    "DatasetOptions", "DownstreamOptions", "LoggerOptions", "MaeOptions", "NetworkOptions",
+    "Options", "PairDataOptions", "PathOptions", "SaveOptions", "SynthesisOptions",
+    "TeacherOptions", "TestDataOptions", "TileOptions", "TrainDataOptions", "TrainOptions",
+    "ValDataOptions",
 ]
 
 
@@ -125,6 +127,7 @@ class Options(Section):
     synthesis: SynthesisOptions = Field(SynthesisOptions(), description="damage that makes training pairs")
     teachers: TeacherOptions = Field(TeacherOptions(), description="stage 2 teachers")
     mae: MaeOptions = Field(MaeOptions(), description="MAE pretraining")
+    downstream: DownstreamOptions = Field(DownstreamOptions(), description="another task on pictures or features")
     tile: TileOptions = Field(TileOptions(), description="windows of large pictures")
     save: SaveOptions = Field(SaveOptions(), description="what is written in addition to the fused pictures")
 

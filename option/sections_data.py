@@ -14,6 +14,9 @@ _RANGE = ("how stored values become [0, 1]: full (255 or 65535 is 1), minmax (le
 _IR_RANGE = "range for infrared pictures only (CT with ct/mr); when not given, range applies"
 _RANGE_JOINT = ("one map for all pictures of a scene (true), or one for each picture (false); when not given, one for "
                 "exposures and focus series, one each for infrared and visible")
+_LABELS = "downstream: sub-folder of the labels, class ids in pictures of one channel, named as the pair"
+_PICTURES = ("downstream, input picture: folder of the pictures to see, named as the labels or <stem>_recover; not "
+             "given: the visible ones")
 _MEGAPIXELS = "largest accepted picture, in millions of pixels; larger ones are rejected before decoding"
 
 
@@ -57,6 +60,8 @@ class TrainDataOptions(Section):
     ctmr_trainpairs: PathText | None = Field(None, description="stage 2 with modalities ct/mr: list of the pairs")
     modalities: Literal["ir/vi", "ct/mr"] = Field("ir/vi", description="stage 2: what the pairs show; ct/mr reads "
                                                   "the ctmr keys when ctmr_dataroot is given, else the same keys")
+    label_name: PathText | None = Field(None, description=_LABELS)
+    picture_root: PathText | None = Field(None, description=_PICTURES)
     range: ValueRange = Field("full", description=_RANGE)
     ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
     range_joint: bool | None = Field(None, description=_RANGE_JOINT)
@@ -106,6 +111,8 @@ class PairDataOptions(Section):
         description="published key without effect: pictures keep their size")
     batch_size: Whole = Field(1, ge=1, description="published key without effect: pairs are fused one at a time")
     workers: Whole = Field(1, ge=0, description="processes that read pictures and compute metrics")
+    label_name: PathText | None = Field(None, description=_LABELS)
+    picture_root: PathText | None = Field(None, description=_PICTURES)
     range: ValueRange = Field("full", description=_RANGE)
     ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
     range_joint: bool | None = Field(None, description=_RANGE_JOINT)

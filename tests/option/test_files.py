@@ -12,7 +12,7 @@ from option.messages import all_keys
 from option.schema import Options
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "option").glob("t*/*.yaml"))
+FILES = sorted((ROOT / "option").glob("*/*.yaml"))
 TESTS = ("IVF", "MIVF", "MEF", "SMEF", "MFF")
 NETWORK = {"in_nc": 3, "block_num": 2, "init": "xavier", "hidden_channels": 128, "K": 4}
 

@@ -1,0 +1,113 @@
+"""Labels of pixels: class ids in pictures of one channel, read, and looked through before a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.errors import UserError
+from utils.pictures.codecs import read_bytes
+from utils.pictures.metadata import read_metadata
+from utils.pictures.reading import read_picture
+from utils.pictures.structure import stored_size
+
+IGNORED = 255  # a pixel that no one labelled
+_THREADS = 4
+_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class LabelledPaths:
+    """The files of one labelled scene.
+
+    Attributes:
+        stem: the scene's name.
+        pictures: one, or infrared and visible.
+        label: of their pixels.
+    """
+
+    stem: str
+    pictures: tuple[Path, ...]
+    label: Path
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Class ids (H, W) ``uint8``, as stored: of a picture with a palette its indices, not its colours.
+
+    Raises:
+        UserError: no whole picture, more than one channel, or ids that are no whole numbers up to 255.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("1", "L", "P", "I", "I;16"):
+                raise UserError(f"{path}: a label has one channel of class ids, this picture is {image.mode}; convert "
+                                "its colours to ids")
+            ids = np.asarray(image)
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL's on broken files
+        raise UserError(f"{path}: no whole picture ({error}); fetch the label again") from error
+    if (ids.dtype.kind == "i" and (ids < 0).any()) or ids.max(initial=0) > IGNORED:
+        raise UserError(f"{path}: holds ids from {ids.min()} to {ids.max()}; ids are 0 to 254, and 255 is left out")
+    return ids.astype(np.uint8)
+
+
+def check_labels(scenes: Sequence[LabelledPaths], classes: int) -> list[str]:
+    """One line for every label that cannot be used: another size than its pictures, unknown ids, unreadable.
+
+    Args:
+        scenes: what is looked through.
+        classes: ids are 0 to ``classes`` - 1, and 255.
+    """
+    def fault(scene: LabelledPaths) -> str | None:
+        try:
+            return _fault(scene, classes)
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [line for line in pool.map(fault, scenes) if line]
+
+
+def refuse(problems: Sequence[str], where: str) -> None:
+    """Stops a run that has bad labels, before it starts.
+
+    Args:
+        problems: a line for each.
+        where: the data set.
+
+    Raises:
+        UserError: there is one; lists them.
+    """
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise UserError("\n".join([f"{where}: {len(problems)} files cannot be used; mend them or take them out:",
+                                   *problems[:_SHOWN], *more]))
+
+
+def _fault(scene: LabelledPaths, classes: int) -> str | None:
+    ids = read_label(scene.label)
+    for path in scene.pictures:
+        width, height = _size(path)
+        if ids.shape != (height, width):
+            return (f"{scene.label}: is {ids.shape[1]} x {ids.shape[0]}, its picture {path} is {width} x {height} "
+                    "(width x height)")
+    unknown = [int(i) for i in np.unique(ids) if i >= classes and i != IGNORED]
+    if unknown:
+        return (f"{scene.label}: ids {', '.join(map(str, unknown))} are none of the {classes} classes, 0 to "
+                f"{classes - 1} ({IGNORED}: not labelled)")
+    return None
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(width, height) of a picture as it is seen; from its header where that is possible."""
+    data = read_bytes(path)
+    size = stored_size(data)
+    if size is None:
+        return read_picture(path).size
+    return size[::-1] if read_metadata(data).swaps_sides else size

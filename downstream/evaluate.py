@@ -1,0 +1,151 @@
+"""Score a trained segmenter on labelled pictures.
+
+    python -m downstream.evaluate -opt option/downstream/Seg_MSRS.yaml
+    python -m downstream.evaluate -opt ... --set path.resume_state=experiments/Seg_MSRS/checkpoints/step-00001000.pt
+
+Without path.resume_state the newest checkpoint of the run is scored. Results go to results/<name>/.
+"""
+
+if __name__ == "__main__":
+    from utils.cli import leave_at_once_when_stopped
+    leave_at_once_when_stopped()  # while the libraries below load
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from data.labelled import LabelledFolder
+from data.labels import read_label
+from downstream.networks import segmenter_from_options
+from downstream.scores import SegmentationMeter, SegmentationScores, draw_confusion
+from downstream.sets import scored_set
+from models.weight_files import weight_checksum
+from option.load import options_from_command_line
+from option.schema import Options
+from utils.cli import run
+from utils.distributed import choose_device
+from utils.engine.checkpoints import BrokenCheckpoint, CheckpointFolder, read_checkpoint
+from utils.engine.state import averaged_weights
+from utils.errors import UserError
+from utils.files import archive_if_exists, atomic_write
+from utils.logging import log_notes, set_up_logging
+from utils.precision import autocast, autocast_dtype
+from utils.version import provenance_of
+
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def segment(model: nn.Module, pictures: Tensor, size: tuple[int, int], amp: str = "off") -> Tensor:
+    """Class ids (H, W) uint8 on the CPU.
+
+    Args:
+        model: pictures -> logits, in eval mode.
+        pictures: (3P, h, w) ``uint8`` on the model's device.
+        size: (H, W) of the result.
+        amp: "auto", "bf16" or "off".
+    """
+    with autocast(autocast_dtype(amp, pictures.device), pictures.device):
+        logits = model(pictures[None].float() / 255)
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)[0].argmax(0).byte().cpu()
+
+
+def score(model: nn.Module, scenes: LabelledFolder, classes: int, device: torch.device, *, amp: str = "off",
+          silent: bool = False) -> tuple[SegmentationScores, dict[str, SegmentationScores]]:
+    """Scores of all scenes together, and of each by its stem.
+
+    Args:
+        model: in eval mode, on the device.
+        scenes: pictures and labels; scores are of the labels' own size.
+        classes: how many.
+        device: where the model is.
+        amp: "auto", "bf16" or "off".
+        silent: no progress bar.
+    """
+    meter, single = SegmentationMeter(classes), {}
+    for index, scene in enumerate(tqdm(scenes.scenes, unit="picture", desc="score", disable=silent)):
+        label = torch.from_numpy(read_label(scene.label))
+        found = segment(model, scenes.pictures(index).to(device), tuple(label.shape), amp)
+        single[scene.stem] = meter.add(found, label)
+    return meter.scores(), single
+
+
+def trained_segmenter(options: Options) -> tuple[nn.Module, Path]:
+    """The segmenter with the weights of a checkpoint, in eval mode, and the file; the moving average if it has one.
+
+    Raises:
+        UserError: there is no checkpoint, it is broken, or it is of another network.
+    """
+    path = Path(options.path.resume_state or "latest")
+    if path == Path("latest"):
+        folder = CheckpointFolder(Path(options.path.experiments_root) / options.name / "checkpoints")
+        path = folder.newest()
+        if path is None:
+            raise UserError(f"no checkpoint in {folder.folder}; train first, or give path.resume_state a file")
+    try:
+        state = read_checkpoint(path)
+    except BrokenCheckpoint as error:
+        raise UserError(f"{path}: {error}; give path.resume_state another checkpoint") from error
+    model = segmenter_from_options(options, start=False)
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        raise UserError(f"{path}: is of another network ({str(error).splitlines()[1].strip()}); give the options that "
+                        "it was trained with") from error
+    average = averaged_weights(state, model)
+    if average:
+        model.load_state_dict(average)
+    return model.eval(), path
+
+
+def write_scores(options: Options, total: SegmentationScores, single: dict[str, SegmentationScores],
+                 checkpoint: Path) -> Path:
+    """Writes ``scores.json`` and ``confusion.png`` and returns their folder; an older one of that name moves aside."""
+    classes, folder = options.downstream.classes, Path(options.path.results_root) / options.name
+    archive_if_exists(folder)
+    folder.mkdir(parents=True)
+    content = {**provenance_of(options, model=options.downstream.input, weights=weight_checksum(checkpoint),
+                               device=options.device),
+               "checkpoint": str(checkpoint),
+               "scores": _defined(total.numbers(classes)), "confusion": total.confusion.tolist(),
+               "pictures": {stem: _defined(scores.numbers(classes)) for stem, scores in single.items()}}
+    with atomic_write(folder / "scores.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    draw_confusion(total.confusion, classes, folder / "confusion.png")
+    return folder
+
+
+def table(numbers: dict[str, float]) -> str:
+    """Scores in percent, a line each."""
+    width = max(map(len, numbers))
+    return "".join(f"{name:<{width}}  {f'{100 * value:6.2f}' if value == value else '     -'}\n"
+                   for name, value in numbers.items())
+
+
+def _defined(numbers: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if value == value else None for name, value in numbers.items()}
+
+
+def main(arguments: list[str]) -> None:
+    """Reads the options, scores, prints the table."""
+    options = options_from_command_line(arguments, __doc__)
+    set_up_logging()
+    log_notes(options)
+    scenes = scored_set(options, "test")
+    device = choose_device(options.device)
+    model, checkpoint = trained_segmenter(options)
+    total, single = score(model.to(device), scenes, len(options.downstream.classes), device, amp=options.train.amp)
+    folder = write_scores(options, total, single, checkpoint)
+    sys.stdout.write(table(total.numbers(options.downstream.classes)))
+    log.info("%d pictures, weights of %s: %s", len(single), checkpoint, folder)
+
+
+if __name__ == "__main__":
+    run(main)

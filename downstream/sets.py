@@ -1,0 +1,81 @@
+"""The labelled sets that an option file names, looked through before they are used."""
+
+import logging
+from pathlib import Path
+
+from data.labelled import LabelledFolder, find_labelled
+from data.labels import check_labels, refuse
+from data.lists import find_list, read_list
+from option.schema import Options, PairDataOptions, TrainDataOptions
+from utils.errors import UserError
+from utils.pictures.picture import Role
+from utils.pictures.reading import ReadingRule
+
+log = logging.getLogger(__name__)
+
+
+def training_set(options: Options) -> LabelledFolder:
+    """The scenes of ``dataset.train``.
+
+    Raises:
+        UserError: a key or folder is missing, or files cannot be used; lists them.
+    """
+    data = options.require("dataset.train")
+    given = find_list(None, "", data.irvis_trainpairs)
+    stems = {Path(line).stem for line in read_list(given)} if given else None
+    return _labelled(options, "dataset.train", data, data.irvis_dataroot, stems)
+
+
+def scored_set(options: Options, part: str) -> LabelledFolder:
+    """The scenes of ``dataset.val`` or ``dataset.test``.
+
+    Args:
+        options: of the run.
+        part: "val" or "test".
+
+    Raises:
+        UserError: as ``training_set``.
+    """
+    data = options.require(f"dataset.{part}")
+    return _labelled(options, f"dataset.{part}", data, data.dataroot, None)
+
+
+def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOptions, root: str | None,
+              stems: set[str] | None) -> LabelledFolder:
+    """The scenes of one section.
+
+    Args:
+        options: of the run.
+        where: key of the section.
+        data: the section.
+        root: folder of the set.
+        stems: the scenes that are wanted; None for all.
+    """
+    settings = options.downstream
+    needed = {"irvis_dataroot" if isinstance(data, TrainDataOptions) else "dataroot": root,
+              "label_name": data.label_name, "visible_name": data.visible_name, "infrare_name": data.infrare_name}
+    if settings.input == "picture":
+        needed = {key: value for key, value in needed.items() if key != "infrare_name"}
+        if data.picture_root:
+            del needed["visible_name"]
+    missing = [key for key, value in needed.items() if not value]
+    if missing:
+        raise UserError(f"{options.at(where)}: {', '.join(missing)} missing; labelled scenes need "
+                        f"{', '.join(needed)}")
+    folders, roles = _pictures(settings.input == "picture", data, Path(root))
+    problems: list[str] = []
+    scenes = find_labelled(folders, Path(root) / data.label_name, problems, stems)
+    refuse(problems + check_labels(scenes, len(settings.classes)), options.at(where))
+    if not scenes:
+        raise UserError(f"{options.at(where)}: no labelled scene in {root}; see docs/DATA.md for the layout")
+    log.info("%s: %d labelled scenes, pictures of %s", where, len(scenes), " and ".join(map(str, folders)))
+    return LabelledFolder(scenes, roles, settings.short_side, ReadingRule.of(data))
+
+
+def _pictures(single: bool, data: TrainDataOptions | PairDataOptions, root: Path) -> tuple[list[Path], list[Role]]:
+    """Folders of the pictures, and what they show."""
+    infrared = root / data.infrare_name if data.infrare_name else None
+    if not single:
+        return [infrared, root / data.visible_name], ["infrared", "visible"]
+    folder = Path(data.picture_root) if data.picture_root else root / data.visible_name
+    return [folder], ["infrared" if folder == infrared else "none"]

@@ -1,0 +1,46 @@
+"""What a training of a segmenter minimises."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data.labelled import LabelledBatch, LabelledCrop
+from data.labels import IGNORED
+from downstream.colours import in_colours
+
+Generators = Mapping[str, torch.Generator]
+
+
+class SegmentationTask(nn.Module):
+    """Cross entropy of random crops, the mean over all labelled pixels of the batch.
+
+    Args:
+        model: pictures (B, 3P, S, S) in [0, 1] -> logits (B, classes, S, S).
+        image_size: side S of the crops.
+    """
+
+    def __init__(self, model: nn.Module, image_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.crop = LabelledCrop(image_size)
+
+    def forward(self, batch: LabelledBatch, generators: Generators) -> dict[str, Tensor]:
+        """The loss of a batch, as ``cross_entropy`` and as ``total_loss``."""
+        pictures, labels = self.crop(batch, generators)
+        logits = self.model(pictures).float()
+        loss = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+        loss = loss / (labels != IGNORED).sum().clamp(min=1)  # a batch may be without any label
+        return {"cross_entropy": loss, "total_loss": loss}
+
+    def trainable(self) -> Iterator[nn.Parameter]:
+        """Parameters that the optimiser moves."""
+        return (weight for weight in self.model.parameters() if weight.requires_grad)
+
+    @torch.no_grad()
+    def pictures(self, batch: LabelledBatch, generators: Generators) -> dict[str, Tensor]:
+        """Crops, their labels and what the model makes of them, each (B, 3, S, S) in [0, 1]."""
+        pictures, labels = self.crop(batch, generators)
+        seen = {f"input {number + 1}": part for number, part in enumerate(pictures.split(3, dim=1))}
+        return {**seen, "label": in_colours(labels), "prediction": in_colours(self.model(pictures).argmax(1))}

@@ -1,0 +1,70 @@
+"""Train a segmenter on pictures or on fused features of pairs.
+
+    python -m downstream.train -opt option/downstream/Seg_MSRS.yaml
+    [torchrun --nproc_per_node=4 -m] downstream.train -opt ... --set path.resume_state=latest
+"""
+
+if __name__ == "__main__":
+    from utils.cli import leave_at_once_when_stopped
+    leave_at_once_when_stopped()  # while the libraries below load
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.caches import MemoryCache
+from data.loading import OrderedLoader
+from downstream.evaluate import score
+from downstream.networks import segmenter_from_options
+from downstream.sets import scored_set, training_set
+from downstream.task import SegmentationTask
+from option.load import options_from_command_line
+from option.schema import Options
+from utils.cli import run
+from utils.distributed import choose_device
+from utils.engine.launch import train
+from utils.errors import UserError
+
+
+def build_task(options: Options) -> nn.Module:
+    """The segmenter with its crops and its loss."""
+    torch.manual_seed(options.train.manual_seed)  # the initial weights are the seed's as well
+    return SegmentationTask(segmenter_from_options(options), options.dataset.train.image_size)
+
+
+def build_loader(options: Options, *, seed: int, rank: int, world: int, device: torch.device,
+                 **_: Any) -> OrderedLoader:
+    """Batches of labelled scenes.
+
+    Raises:
+        UserError: bad labels, or a cache that they cannot have.
+    """
+    data, source, workers = options.dataset.train, training_set(options), options.dataset.train.workers
+    if data.cache == "device":
+        raise UserError(f"{options.at('dataset.train.cache')}: labelled scenes can be kept in memory only; give ram")
+    if data.cache == "ram":
+        source, workers = MemoryCache(source, threads=workers, show=rank == 0), 0
+    return OrderedLoader(source, batch_size=data.batch_size, seed=seed, rank=rank, world=world, workers=workers,
+                         pin=device.type == "cuda")
+
+
+def build_validation(options: Options, _: nn.Module, run_dir: Path) -> Callable[[int, nn.Module], dict[str, float]]:
+    """Scores on ``dataset.val``. They choose nothing: the last epoch is the result."""
+    scenes, device, classes = scored_set(options, "val"), choose_device(options.device), options.downstream.classes
+
+    def validate(step: int, model: nn.Module) -> dict[str, float]:
+        return score(model, scenes, len(classes), device, amp=options.train.amp, silent=True)[0].numbers(classes)
+
+    return validate
+
+
+def main(arguments: list[str]) -> None:
+    """Reads the options and trains."""
+    train(options_from_command_line(arguments, __doc__), build_task, build_loader, build_validation)
+
+
+if __name__ == "__main__":
+    run(main)
