@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from app.fuse import EXAMPLES, main, parser
-from app.task import guess_task
+from app.task import guess_task, rank_correlation
 from models.fuser import Fuser
 from utils.errors import UserError
 from utils.pictures import notes
@@ -121,6 +122,12 @@ def pictures(*arrays: np.ndarray) -> list[Picture]:
 def test_the_task_is_found_from_the_pictures(arrays: tuple, task: str, order: tuple) -> None:
     guess = guess_task(pictures(*arrays), ["a", "b", "c"])
     assert (guess.task, guess.order) == (task, order)
+
+
+def test_ranks_correlate_as_scipy_has_it() -> None:
+    a, b = np.random.default_rng(0).integers(0, 9, (2, 64, 64))  # many are equal
+    assert rank_correlation(a, a * a + b) == pytest.approx(spearmanr(a.ravel(), (a * a + b).ravel()).statistic)
+    assert np.isnan(rank_correlation(a, np.zeros_like(a)))
 
 
 def test_the_task_of_published_pairs_is_found(shared_data: Path) -> None:
