@@ -1,1 +1,1 @@
-"""What people use without writing an option file: the command line and the installed package. Thin, over ``Fuser``."""
+"""The command line and the installed package: thin layers over ``Fuser`` that need no option file."""

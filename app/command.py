@@ -1,6 +1,6 @@
 """The command ``defusionpp``; from the checkout ``python -m app``.
 
-Each sub-command is imported when it is called, so that help costs no PyTorch.
+Each sub-command is imported when it is called, so that ``--help`` does not load PyTorch.
 """
 
 import importlib
@@ -23,14 +23,14 @@ STAGE2 = "selftrain_multimodal"
 
 
 def usage() -> str:
-    """What ``defusionpp --help`` prints."""
+    """The text of ``defusionpp --help``."""
     lines = [f"  {name:<10} {says}" for name, (_, says) in COMMANDS.items()]
     return "\n".join(["usage: defusionpp COMMAND ...", "", *lines, "",
                       "`defusionpp COMMAND --help` says more, `defusionpp --version` the version."])
 
 
 def dispatch(arguments: list[str]) -> int | None:
-    """Run one sub-command; returns its exit code.
+    """Run a sub-command and return its exit code.
 
     Raises:
         UserError: no such command.
@@ -48,16 +48,16 @@ def dispatch(arguments: list[str]) -> int | None:
     if name == "train" and "--stage2" in rest:
         rest.remove("--stage2")
         home = STAGE2
-    sys.argv[0] = f"defusionpp {name}"  # argparse names the program by it
+    sys.argv[0] = f"defusionpp {name}"  # program name for argparse
     return importlib.import_module(_beside(home)).main(rest)
 
 
 def main() -> None:
-    """The console script."""
+    """Entry point of the console script."""
     cli.run(dispatch)
 
 
 def _beside(module: str) -> str:
-    """A module's full name: below the package when this one is installed, as it stands in the checkout."""
+    """Full name of a module: below ``defusionpp`` in the installed package, unchanged in the checkout."""
     above = __name__.removesuffix("app.command")
     return above + module

@@ -1,4 +1,4 @@
-"""Which picture of a focus series is sharp at each place: a depth map, in steps of the series."""
+"""Depth from a focus series: the index of the sharpest picture at each pixel."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ import numpy as np
 from utils.errors import UserError
 from utils.pictures.picture import Picture
 
-# Of the windows tried on scikit-image's motorcycle (5 and 9 settings, with and without noise) these come nearest to its
-# disparity. The fusion head's own weights come as near without noise, and less with it.
+# Of the windows tried on scikit-image's motorcycle (5 and 9 settings, with and without noise), these match its
+# disparity best. The weights of the fusion head match it as well without noise, and worse with it.
 _DETAIL, _AROUND, _SMOOTHING = 7, 7, 15  # pixels
-_MOST = 256  # numbers of pictures are smoothed as 8 bits
+_MOST = 256  # indices of pictures are smoothed as 8 bits
 
 
 def depth_map(pictures: Sequence[Picture]) -> np.ndarray:
-    """The number of the sharpest picture at each pixel, smoothed by a median.
+    """The index of the sharpest picture at each pixel, smoothed by a median filter.
 
-    Sharpness is |grey - its mean in 7 x 7 pixels|, averaged over 7 x 7 pixels; of equals the first picture counts.
+    Sharpness is |grey - its mean over 7 x 7 pixels|, averaged over 7 x 7 pixels; ties go to the first picture.
 
     Args:
-        pictures: a focus series, two or more of one size, in the order of their focus.
+        pictures: a focus series of two or more pictures of equal size, in the order of their focus.
 
     Returns:
-        (H, W) uint16: 0 is the first picture, 65535 the last, the others evenly between.
+        (H, W) uint16: 0 is the first picture, 65535 the last, the others evenly spaced.
 
     Raises:
         UserError: more than 256 pictures.
@@ -40,7 +40,7 @@ def depth_map(pictures: Sequence[Picture]) -> np.ndarray:
 
 
 def _sharpness(picture: Picture) -> np.ndarray:
-    """(H, W) float32."""
+    """Sharpness of a picture, (H, W) float32."""
     pixels = picture.pixels.astype(np.float32)
     grey = pixels[..., 0] if picture.is_grey else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     detail = np.abs(grey - cv2.blur(grey, (_DETAIL, _DETAIL)))

@@ -1,6 +1,6 @@
-"""``defusionpp fuse``: pictures in, the fused one out; no option file.
+"""``defusionpp fuse``: fuses pictures without an option file.
 
-Thin: finds scenes (`app.jobs`), says what they are (`app.task`), and leaves the rest to ``models.fuser.Fuser``.
+Finds scenes (`app.jobs`), determines their task (`app.task`) and fuses them with ``models.fuser.Fuser``.
 """
 
 import argparse
@@ -34,7 +34,7 @@ beside colour is infrared and visible (IVF), brighter and darker is exposures
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are the user's errors: one line, exit code 2."""
+    """A parser that reports mistakes as `UserError`: one line, exit code 2."""
 
     def error(self, message: str) -> None:
         raise UserError(f"{message}; command line; see {self.prog} --help")
@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; 2 if something was left out."""
+    """Run the command; returns 2 if something was left out."""
     given = parser().parse_args(arguments)
-    from app.jobs import find_jobs  # here, so that help costs no OpenCV
+    from app.jobs import find_jobs  # here, so that --help does not load OpenCV
 
     if given.watch and given.dry_run:
         raise UserError("--watch and --dry-run; command line; give one of them")
@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequence[Job]") -> int:
-    """Fuse scenes as they arrive, until Ctrl-C; then say what is left."""
+    """Fuse scenes as they arrive until Ctrl-C, then report what is left."""
     folders = [path for path in (given.ir, given.vi, *given.pictures) if path]
     _announce(given, f"watching {' and '.join(map(str, folders))}, Ctrl-C ends it; fusing")
     from app.scene import fuse_scene
@@ -113,25 +113,25 @@ def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequenc
             with finishing():
                 fuse_scene(job, fuser).say(as_json=given.json)
     finally:
-        with suppress(UserError):  # nothing there, or a folder is gone
+        with suppress(UserError):  # no scene, or a folder was removed
             found = find(watching=False)
             sys.stderr.write("".join(f"note: {line}\n" for line in [*found.problems, *found.notes]))
     return 0
 
 
 def _announce(given: argparse.Namespace, doing: str) -> None:
-    """Say at once what is done, before libraries load."""
+    """Report the task immediately, before libraries load."""
     if not given.json:
         sys.stderr.write(f"{doing} with {given.model or 'defusionpp_hr'}\n")
         sys.stderr.flush()
 
 
 def make_fuser(model: str | None, device: str) -> "Fuser":
-    """The fuser of a name.
+    """Build the fuser for a model.
 
     Args:
         model: a weight file, the name of shipped weights, or a registered model; None for the default weights.
-        device: as ``Fuser`` takes it.
+        device: device for ``Fuser``.
 
     Raises:
         UserError: unknown name, or a model that needs weights.
@@ -153,10 +153,10 @@ def make_fuser(model: str | None, device: str) -> "Fuser":
 
 
 def _kept(found: "Jobs", *, resume: bool, overwrite: bool) -> set[Path]:
-    """Results that stay as they are.
+    """Existing results to keep.
 
     Raises:
-        UserError: a result exists and nothing was said about it.
+        UserError: a result exists, and neither resuming nor overwriting was requested.
     """
     there = [path for job in found.jobs for path in job.results if path.exists()]
     if resume:
@@ -173,7 +173,7 @@ def _time(path: Path) -> float:
 
 
 def _progress(jobs: "Sequence[Job]") -> Any:
-    """The jobs, with a bar on a terminal where there are several."""
+    """Iterate over the jobs, with a progress bar on a terminal if there are several."""
     from tqdm import tqdm
 
     return tqdm(jobs, unit="scene", leave=False, disable=None if len(jobs) > 1 else True)

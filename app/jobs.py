@@ -1,4 +1,4 @@
-"""What a call of ``defusionpp fuse`` asks for: scenes, and the file that each one makes."""
+"""Turns the arguments of ``defusionpp fuse`` into jobs: scenes with their output files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Job:
     """One scene.
 
     Attributes:
-        pictures: two files or more, infrared first where that is known.
+        pictures: two or more files, infrared first if known.
         out: the file to write.
-        task: where the command line says it.
+        task: the task given on the command line, or None.
         depth: the depth map to write.
     """
 
@@ -36,12 +36,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Jobs:
-    """What a call asks for.
+    """The jobs of a call.
 
     Attributes:
-        jobs: one for each scene.
+        jobs: one per scene.
         problems: one line for each picture that is left out and perhaps should not be.
-        notes: one line for everything that is left out on purpose.
+        notes: one line for each picture that is left out on purpose.
     """
 
     jobs: list[Job]
@@ -51,18 +51,18 @@ class Jobs:
 
 def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | None, out: Path,
               task: Task | None, depth: Path | None = None, *, watching: bool = False) -> Jobs:
-    """The scenes that a command line names.
+    """Find the scenes named on the command line.
 
     Args:
         pictures: files of one scene, or one folder of scenes.
-        infrared, visible: instead: two files, or two folders that pair by stem.
-        out: a file, or a folder.
+        infrared, visible: alternatively two files, or two folders paired by stem.
+        out: a file or a folder.
         task: IVF, MEF, MFF or None.
-        depth: a depth map to write beside the result of files.
-        watching: folders may be empty, and files half written.
+        depth: a depth map to write in addition; only for files.
+        watching: folders may be empty and files incomplete.
 
     Raises:
-        UserError: the pieces do not go together, no scene is left, or a result would replace a source.
+        UserError: inconsistent arguments, no scene, or a result that would replace a source.
     """
     if infrared or visible:
         if pictures or not (infrared and visible):
@@ -88,10 +88,10 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
 
 
 def _apart(jobs: Jobs) -> Jobs:
-    """The jobs.
+    """Check that results differ from the sources and from each other, and return the jobs.
 
     Raises:
-        UserError: a result is a source, or another result.
+        UserError: a result is a source or another result.
     """
     sources = {path.resolve() for job in jobs.jobs for path in job.pictures}
     for job in jobs.jobs:
@@ -105,7 +105,7 @@ def _apart(jobs: Jobs) -> Jobs:
 
 
 def _named(pictures: Sequence[Path], out: Path, task: Task | None, depth: Path | None) -> Job:
-    """The job of files that were named one by one."""
+    """The job for files listed individually."""
     if len(pictures) < 2:
         raise UserError(f"{len(pictures) or 'no'} picture{'s' * (not pictures)}; command line; give two or more of a "
                         "scene, or a folder of scenes")
@@ -126,7 +126,7 @@ def _named(pictures: Sequence[Path], out: Path, task: Task | None, depth: Path |
 
 
 def _in_folders(folders: Sequence[Path], out: Path, task: Task | None, watching: bool) -> Jobs:
-    """The jobs of two folders that pair by stem, or of one folder of scenes."""
+    """The jobs for two folders paired by stem, or for one folder of scenes."""
     if is_picture(out) and not out.is_dir():
         raise UserError(f"{out} is a picture's name; -o; give a folder, as a folder holds many scenes")
     found = Finding(stacks=True, check=not watching)

@@ -1,4 +1,4 @@
-"""One scene of ``defusionpp fuse``: read, fused, written, and what became of it."""
+"""Processes one scene of ``defusionpp fuse``: reads, fuses and writes it, and reports the outcome."""
 
 import contextlib
 import json
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """What became of one scene; the fields of a ``--json`` line.
+    """The outcome for one scene; the fields of a ``--json`` line.
 
     Attributes:
         out: the fused picture.
         pictures: its sources.
         status: kept, would be fused, fused or failed.
         task: IVF, MEF or MFF.
-        reason: why this task, or what went wrong.
-        seconds: for reading, fusing and writing.
+        reason: reason for the task, or for the failure.
+        seconds: time for reading, fusing and writing.
         depth: the depth map.
-        notes: what was remarked on the way, such as bands that are not read.
+        notes: remarks, such as ignored bands.
     """
 
     out: str
@@ -50,7 +50,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """One line for people."""
+        """The outcome as one line of text."""
         if self.status == "kept":
             return f"{self.out}: kept, newer than its sources"
         if self.status == "failed":
@@ -59,7 +59,7 @@ class Outcome:
         return f"{self.out}: {self.status} as {self.task} ({self.reason}){seconds}"
 
     def say(self, *, as_json: bool) -> None:
-        """Print it; without JSON failures and notes go to the error stream."""
+        """Print the outcome; without JSON, failures and notes go to stderr."""
         with tqdm.external_write_mode():
             stream = sys.stderr if self.status == "failed" and not as_json else sys.stdout
             stream.write((json.dumps(vars(self)) if as_json else self.text()) + "\n")
@@ -69,12 +69,12 @@ class Outcome:
 
 
 def fuse_scene(job: Job, fuser: "Fuser | None", *, kept: bool = False) -> Outcome:
-    """Fuse and write one scene; without a fuser only look at it.
+    """Fuse and write one scene; without a fuser, only determine its task.
 
     Args:
         job: files and result.
-        fuser: what fuses.
-        kept: the result stays as it is.
+        fuser: the fuser, or None.
+        kept: keep the existing result.
     """
     outcome = Outcome(str(job.out), [str(path) for path in job.pictures], "kept")
     if kept:
@@ -91,7 +91,11 @@ def fuse_scene(job: Job, fuser: "Fuser | None", *, kept: bool = False) -> Outcom
 
 
 def _fuse(job: Job, fuser: "Fuser | None", outcome: Outcome) -> None:
-    """Does the work and fills in the outcome; raises UserError."""
+    """Fuse the scene and fill in the outcome.
+
+    Raises:
+        UserError: the scene cannot be read, fused or written.
+    """
     pictures = [read_picture(path) for path in job.pictures]
     order = _decide(job, pictures, outcome)
     if job.depth and outcome.task != "MFF":
@@ -108,7 +112,7 @@ def _fuse(job: Job, fuser: "Fuser | None", outcome: Outcome) -> None:
 
 
 def _decide(job: Job, pictures: Sequence[Picture], outcome: Outcome) -> tuple[int, ...]:
-    """Fills in task and reason; the order in which the task wants the pictures."""
+    """Fill in task and reason; returns the order of the pictures for this task."""
     if job.task:
         outcome.task, outcome.reason = job.task, "as said"
         return order_for(job.task, pictures)
@@ -118,13 +122,13 @@ def _decide(job: Job, pictures: Sequence[Picture], outcome: Outcome) -> tuple[in
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """File names; with their folders where two are equal."""
+    """File names, with their folders if two are equal."""
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.name}" for path in paths]
 
 
 class _Collector(logging.Handler):
-    """Keeps the messages of warnings."""
+    """Collects the messages of warnings."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__(logging.WARNING)
@@ -136,7 +140,7 @@ class _Collector(logging.Handler):
 
 @contextlib.contextmanager
 def _noting(lines: list[str]) -> Iterator[None]:
-    """Collect what is logged as a warning."""
+    """Collect logged warnings in ``lines``."""
     collector = _Collector(lines)
     logging.getLogger().addHandler(collector)
     try:

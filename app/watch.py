@@ -1,7 +1,7 @@
-"""Scenes as their files arrive in watched folders.
+"""Finds scenes as their files arrive in watched folders.
 
-A scene is handed out when none of its files has changed between two looks and each of them is whole. Formats say
-themselves whether they are; a writer that pauses in the middle of a file costs nothing, as the rest changes it again.
+A scene is returned when all its files are complete and unchanged between two checks. Completeness is checked by the
+structure of the format; if a writer pauses within a file, the scene is returned again after the file changes.
 """
 
 import threading
@@ -15,19 +15,19 @@ from utils.errors import UserError
 from utils.pictures.codecs import read_bytes
 from utils.pictures.structure import fault
 
-_LOOK = 400  # milliseconds between two looks
+_LOOK = 400  # milliseconds between two checks
 _Mark = tuple[tuple[Path, int, int], ...]
 
 
 def arriving(folders: Sequence[Path], find: Callable[[], Sequence[Job]], done: Sequence[Job] = (),
              stop: threading.Event | None = None) -> Iterator[Job]:
-    """Hand out each scene once it is there, and again when its files have changed; ends by ``stop`` or Ctrl-C.
+    """Yield each scene when it is complete, and again when its files have changed, until ``stop`` or Ctrl-C.
 
     Args:
-        folders: what to watch, with everything below.
-        find: looks for scenes; their files may be half written.
-        done: scenes that need nothing unless they change.
-        stop: ends the watch within a look.
+        folders: folders to watch, recursively.
+        find: finds scenes; their files may be incomplete.
+        done: scenes to skip unless they change.
+        stop: ends the watch at the next check.
     """
     handled = {job.out: _mark(job) for job in done}
     seen: dict[Path, _Mark | None] = {}
@@ -50,7 +50,7 @@ def arriving(folders: Sequence[Path], find: Callable[[], Sequence[Job]], done: S
 
 
 def _mark(job: Job) -> _Mark | None:
-    """Files, sizes and times; None if one is gone."""
+    """Files, sizes and times; None if a file is missing."""
     try:
         stats = [(path, path.stat()) for path in sorted(job.pictures)]
     except OSError:
@@ -59,7 +59,7 @@ def _mark(job: Job) -> _Mark | None:
 
 
 def _whole(job: Job) -> bool:
-    """Whether every file is a whole picture."""
+    """Whether every file is a complete picture."""
     try:
         return not any(fault(read_bytes(path)) for path in job.pictures)
     except UserError:

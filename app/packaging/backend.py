@@ -1,7 +1,7 @@
-"""The wheel's build step: the rooms of the checkout, moved below one name.
+"""The build step of the wheel: moves the packages of the checkout below one name.
 
-A PEP 517 backend. It copies the rooms and scripts to ``defusionpp/`` in a temporary folder, puts ``defusionpp.`` before
-every import of a room, and leaves the rest to setuptools. The checkout's own modules keep their short names.
+A PEP 517 backend. It copies packages and scripts to ``defusionpp/`` in a temporary folder, prefixes their imports with
+``defusionpp.``, and leaves the rest to setuptools. Modules in the checkout keep their short names.
 
     pip install .            pip wheel --no-deps .
 """
@@ -23,7 +23,7 @@ __all__ = ["build_sdist", "build_wheel", "get_requires_for_build_sdist", "get_re
 NAME = "defusionpp"
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = {"tests", "benchmarks"}
-# What the checkout's texts tell people to type, and what it is after installing.
+# Commands in texts of the checkout -> commands of the installed package.
 COMMANDS = {"python -m metrics": "defusionpp metrics", "python -m data.check": "defusionpp check",
             "python -m models.export": "defusionpp export", "python selftrain.py": "defusionpp train",
             "python selftrain_multimodal.py": "defusionpp train --stage2", "python -m app": "defusionpp",
@@ -32,7 +32,7 @@ BESIDE = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cf
 
 
 def get_requires_for_build_wheel(config_settings: dict | None = None) -> list[str]:
-    """Nothing but what pyproject.toml names; setuptools would look for the package in the checkout."""
+    """No requirements beyond pyproject.toml; setuptools would search for the package in the checkout."""
     return []
 
 
@@ -40,20 +40,20 @@ get_requires_for_build_sdist = get_requires_for_build_wheel
 
 
 def build_wheel(folder: str, config_settings: dict | None = None, metadata_directory: str | None = None) -> str:
-    """Build the wheel into ``folder``; returns its file name."""
+    """Build the wheel in ``folder`` and return its file name."""
     with _staged(folder) as out:
         return build_meta.build_wheel(out, config_settings)
 
 
 def build_sdist(folder: str, config_settings: dict | None = None) -> str:
-    """Build a source archive of the moved package into ``folder``; setuptools alone can build a wheel from it."""
+    """Build a source archive of the moved package in ``folder``, from which setuptools can build a wheel."""
     with _staged(folder) as out:
         return build_meta.build_sdist(out, config_settings)
 
 
 @contextlib.contextmanager
 def _staged(folder: str) -> Iterator[str]:
-    """Works inside a temporary plain setuptools project; yields ``folder`` as an absolute path."""
+    """Work inside a temporary plain setuptools project; yields ``folder`` as an absolute path."""
     out, before = str(Path(folder).resolve()), Path.cwd()
     with tempfile.TemporaryDirectory(prefix="defusionpp-") as temporary:
         stage(ROOT, Path(temporary))
@@ -72,7 +72,7 @@ def stage(root: Path, out: Path) -> None:
         out: an empty folder.
 
     Raises:
-        SyntaxError: a file is no Python, or imports a room in a way that cannot be moved.
+        SyntaxError: a file is not valid Python, or has an import that cannot be moved.
     """
     folders, names = rooms(root)
     package = out / NAME
@@ -95,22 +95,22 @@ def stage(root: Path, out: Path) -> None:
 
 
 def rooms(root: Path) -> tuple[list[Path], set[str]]:
-    """The folders that go into the package, and every top-level name that its modules import each other by."""
+    """The folders of the package, and all top-level names by which its modules import each other."""
     folders = [path.parent for path in sorted(root.glob("*/__init__.py")) if path.parent.name not in LEFT_OUT]
     names = {folder.name for folder in folders} | {path.stem for path in root.glob("*.py")}
     return [*folders, root / "pretrained"], names
 
 
 def moved(source: str, names: set[str], file: str = "<source>") -> str:
-    """A module's text with its imports of rooms below ``defusionpp``.
+    """A module's source with its own imports moved below ``defusionpp``.
 
     ``from utils.files import x`` becomes ``from defusionpp.utils.files import x``. In texts, ``python -m data.check``
     becomes ``defusionpp check``, and other modules are run as ``python -m defusionpp.data.demo``.
 
     Args:
-        source: the text.
-        names: top-level names of the rooms and scripts.
-        file: its name, for messages.
+        source: the source code.
+        names: top-level names of the packages and scripts.
+        file: name of the file, for messages.
 
     Raises:
         SyntaxError: ``import utils.files`` without ``as``, whose name in the code would change with the package.
@@ -141,7 +141,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _commit(root: Path) -> str:
-    """Short hash of the checkout's commit, with ``+`` when tracked files have changed; empty outside a clone."""
+    """Short hash of the checkout's commit, with ``+`` if tracked files have changed; empty outside a clone."""
     if not (root / ".git").exists():
         return ""
 

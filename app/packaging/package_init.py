@@ -25,7 +25,7 @@ _HOMES = {"Fuser": "models.fuser", "Fusion": "models.fuser", "compute": "metrics
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported from its home."""
+    """Import a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
