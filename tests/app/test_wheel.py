@@ -31,7 +31,8 @@ print(fused.shape, defusionpp.compute("EN,SSIM,VIF", first, second, fused[..., 0
 
 SOURCE = """\
 import os
-import utils.files as files
+import utils.files as files, \\
+    utils.locks as locks
 from models import (
     a,
 )
@@ -42,7 +43,8 @@ def f():
 """
 MOVED = """\
 import os
-import defusionpp.utils.files as files
+import defusionpp.utils.files as files, \\
+    defusionpp.utils.locks as locks
 from defusionpp.models import (
     a,
 )

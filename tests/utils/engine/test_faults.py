@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.utils.toy import ToyLoader, ToyTask, losses, train_toy
+from utils.engine.checkpoints import CheckpointFolder
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = 24  # of the whole toy run, 6 an epoch
@@ -87,6 +88,8 @@ def test_two_processes_train_as_one_with_the_doubled_batch_however_long_a_valida
     # The last batch of an epoch has 12 samples, of which the first process gets 9.
     assert [step for step, _ in two] == [step for step, _ in one] == list(range(1, 7))
     torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-5, atol=0)
+    state, _ = CheckpointFolder(tmp_path / "two" / "checkpoints").load("latest")
+    assert state["images"] == 2 * 2 * (8 + 8 + 9)  # of both epochs, twice those of the first process
 
 
 @pytest.mark.slow

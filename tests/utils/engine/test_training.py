@@ -220,6 +220,15 @@ def test_the_average_forgets_the_start_early_and_then_keeps_its_decay(tmp_path):
     torch.testing.assert_close(state["ema"]["0.weight"], average)
 
 
+def test_an_average_that_a_resumed_run_adds_starts_from_its_weights(tmp_path):
+    train_toy(tmp_path, max_steps=12)
+    trainer = Trainer(ToyTask(), ToyLoader(), options=toy_options(ema=0.5), run_dir=tmp_path,
+                      device=torch.device("cpu"))
+    trainer.resume("latest")
+    average = trainer._state.average.module.state_dict()
+    torch.testing.assert_close(average, CheckpointFolder(tmp_path / "checkpoints").load("latest")[0]["state_dict"])
+
+
 def test_validation_sees_the_averaged_weights_and_training_does_not(tmp_path):
     task, seen = ToyTask(), []
 

@@ -324,6 +324,8 @@ def test_infrared_range_touches_only_the_infrared_picture(tmp_path):
     assert stretched.first.pixels.max() == 65535 and stretched.second.pixels.max() == 100
     assert (stretched.first.role, stretched.second.role) == ("infrared", "visible")
     assert load_pair(paths, rule, "MEF").first.pixels.max() == 300
+    together = load_pair(paths, ReadingRule(infrared_range="minmax", joint=True), "IVF")  # two ranges are two maps
+    assert together.first.pixels.max() == 65535 and together.second.pixels.max() == 100
 
 
 @pytest.mark.parametrize(("task", "joint", "expected"), [

@@ -73,6 +73,7 @@ def test_palettes_bilevel_and_cmyk_become_grey_or_rgb(tmp_path):
     table = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint16)
     assert np.array_equal(stored(tmp_path / "p.tif", GREY8, photometric="palette", colormap=table.T * 257),
                           table[GREY8])
+    assert np.array_equal(stored(tmp_path / "8.tif", GREY8, photometric="palette", colormap=table.T), table[GREY8])
     assert np.array_equal(stored(tmp_path / "b.tif", GREY8 > 99, photometric="minisblack"), (GREY8 > 99) * 255)
     image = Image.fromarray(RGB8).convert("CMYK")
     image.save(tmp_path / "c.tif")
@@ -152,6 +153,19 @@ def test_of_several_pages_the_first_whole_one_is_read_and_told(tmp_path, caplog,
     assert np.array_equal(read_picture(tmp_path / "a.tif").pixels[..., 0], pages[chosen])
     height, width = pages[chosen].shape
     assert f"page {chosen + 1} of 3 is read, {width} x {height} pixels (first seen in {tmp_path}" in caplog.text
+
+
+def test_the_pictures_that_imagej_stores_behind_one_page_are_counted(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(notes, "_noted", set())
+    text = "ImageJ=1.54f\nimages=5\nslices=5\n"
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY8] * 5), photometric="minisblack", description=text,
+                     metadata=None, contiguous=True)
+    data = (tmp_path / "a.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        after = file.pages.first.offset + 2 + 12 * len(file.pages.first.tags)
+    (tmp_path / "a.tif").write_bytes(data[:after] + bytes(4) + data[after + 4:])  # no next page
+    assert np.array_equal(read_picture(tmp_path / "a.tif").pixels[..., 0], GREY8)
+    assert "page 1 of 5 is read" in caplog.text
 
 
 @pytest.mark.parametrize("share", np.linspace(0.02, 0.999, 12))
