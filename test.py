@@ -17,6 +17,7 @@ from utils.cli import finishing, run
 from utils.distributed import joined
 from utils.fusing import fuse_all, open_results
 from utils.logging import log_notes, set_up_logging
+from utils.pictures.alignment import AlignRule
 from utils.pictures.pairs import find_pairs
 from utils.pictures.reading import ReadingRule
 from utils.version import provenance_of
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> None:
     """Reads the options, fuses, scores."""
     options = options_from_command_line(arguments, __doc__)
     data = options.require("dataset.test")
-    rule = ReadingRule.of(data)
+    rule, align = ReadingRule.of(data), AlignRule.of(data)
     fuser = Fuser.from_options(options)
     with joined(fuser.device) as world:
         set_up_logging(world=world)
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
 
             outcome = fuse_all(
                 found.pairs[world.rank :: world.size], keep=keep, readers=data.workers, silent=not world.main,
-                load=lambda paths: found.load(paths, rule),
+                load=lambda paths: found.load(paths, rule, align), doubts=lambda pair: pair.doubts,
                 fuse=lambda pair: fuser(*pair.pictures, task=found.task, components=options.save.components))
             with finishing():
                 results.close()

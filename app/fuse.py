@@ -15,6 +15,7 @@ from utils.cli import USER_MISTAKE, finishing
 from utils.errors import UserError
 
 if TYPE_CHECKING:
+    from app.align import Aligner
     from app.jobs import Job, Jobs
     from models.fuser import Fuser
 
@@ -29,8 +30,9 @@ examples:
 
 The kind of fusion is found from the pictures and said with the reason: grey
 beside colour is infrared and visible (IVF), brighter and darker is exposures
-(MEF), else focus (MFF). Exit code 0: all fused, 2: something was left out,
-130: interrupted."""
+(MEF), else focus (MFF). Pictures should line up; --align auto sees to it, and
+what it cannot line up credibly is fused as it lies, with a note. Exit code 0:
+all fused, 2: something was left out or does not line up, 130: interrupted."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,6 +56,14 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("-o", "--out", type=Path, required=True, metavar="PATH",
                       help="the fused picture (.png, .tif, .jpg, .bmp), or a folder")
     line.add_argument("--task", type=str.upper, choices=["IVF", "MEF", "MFF"], help="say what the pictures are")
+    line.add_argument("--align", choices=["none", "auto", "translation", "affine", "homography"], default="none",
+                      help="line the pictures up first: auto finds shift, turn and scale; default: none")
+    line.add_argument("--align-map", type=Path, metavar="FILE",
+                      help="an alignment for all pairs of a fixed rig; made from the first pair if it is not there")
+    line.add_argument("--resize", choices=["error", "first", "second"], default="error",
+                      help="whose grid pictures of different sizes take; default: error, refuse them")
+    line.add_argument("--fill", action="store_true",
+                      help="keep the size of aligned pictures, instead of cutting them to what all show")
     line.add_argument("--model", metavar="NAME",
                       help="shipped weights, a weight file, or a model without weights such as SaliencePyramid; "
                            "default: defusionpp_hr")
@@ -74,16 +84,19 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the command; returns 2 if something was left out."""
     given = parser().parse_args(arguments)
-    from app.jobs import find_jobs  # here, so that --help does not load OpenCV
+    from app.align import Aligner  # here, so that --help does not load OpenCV
+    from app.jobs import find_jobs
 
     if given.watch and given.dry_run:
         raise UserError("--watch and --dry-run; command line; give one of them")
     find = partial(find_jobs, given.pictures, given.ir, given.vi, given.out, given.task, given.depth,
                    watching=given.watch)
+    align = Aligner(given.align, given.resize, "fill" if given.fill else "crop", given.align_map,
+                    write=not given.dry_run)
     found = find()
     kept = _kept(found, resume=given.resume or given.watch, overwrite=given.overwrite or given.dry_run)
     if given.watch:
-        return _watch(given, find, [job for job in found.jobs if job.out in kept])
+        return _watch(given, find, [job for job in found.jobs if job.out in kept], align)
     for line in [*found.problems, *found.notes]:
         sys.stderr.write(f"note: {line}\n")
     fuser, count = None, len(found.jobs) - len(kept)
@@ -94,13 +107,13 @@ def main(arguments: list[str]) -> int:
 
     failures = 0
     for job in _progress(found.jobs):
-        outcome = fuse_scene(job, fuser, kept=job.out in kept)
-        failures += outcome.status == "failed"
+        outcome = fuse_scene(job, fuser, align, kept=job.out in kept)
+        failures += outcome.amiss
         outcome.say(as_json=given.json)
     return USER_MISTAKE if failures or found.problems else 0
 
 
-def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequence[Job]") -> int:
+def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequence[Job]", align: "Aligner") -> int:
     """Fuse scenes as they arrive until Ctrl-C, then report what is left."""
     folders = [path for path in (given.ir, given.vi, *given.pictures) if path]
     _announce(given, f"watching {' and '.join(map(str, folders))}, Ctrl-C ends it; fusing")
@@ -111,7 +124,7 @@ def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequenc
     try:
         for job in arriving(folders, lambda: find().jobs, done):
             with finishing():
-                fuse_scene(job, fuser).say(as_json=given.json)
+                fuse_scene(job, fuser, align).say(as_json=given.json)
     finally:
         with suppress(UserError):  # no scene, or a folder was removed
             found = find(watching=False)

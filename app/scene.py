@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from app.align import Aligner
 from app.depth import depth_map
 from app.jobs import Job
 from app.task import guess_task, order_for
@@ -37,6 +38,8 @@ class Outcome:
         reason: reason for the task, or for the failure.
         seconds: time for reading, fusing and writing.
         depth: the depth map.
+        alignment: position of each picture in the reference, in the order of the task; None for the reference, and as
+            a whole if nothing was aligned.
         notes: remarks, such as ignored bands.
     """
 
@@ -47,7 +50,13 @@ class Outcome:
     reason: str | None = None
     seconds: float | None = None
     depth: str | None = None
+    alignment: list[dict[str, Any] | None] | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def amiss(self) -> bool:
+        """Nothing was fused, or pictures that do not line up."""
+        return self.status == "failed" or any(one and not one["credible"] for one in self.alignment or [])
 
     def text(self) -> str:
         """The outcome as one line of text."""
@@ -56,7 +65,9 @@ class Outcome:
         if self.status == "failed":
             return f"{self.out}: left out: {self.reason}"
         seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
-        return f"{self.out}: {self.status} as {self.task} ({self.reason}){seconds}"
+        moves = [f", shift {one['shift'][0]:+.1f} {one['shift'][1]:+.1f} px" for one in self.alignment or []
+                 if one and one["credible"]]
+        return f"{self.out}: {self.status} as {self.task} ({self.reason}){seconds}{''.join(moves)}"
 
     def say(self, *, as_json: bool) -> None:
         """Print the outcome; without JSON, failures and notes go to stderr."""
@@ -68,12 +79,13 @@ class Outcome:
                 sys.stderr.write("".join(f"note: {line}\n" for line in self.notes))
 
 
-def fuse_scene(job: Job, fuser: "Fuser | None", *, kept: bool = False) -> Outcome:
-    """Fuse and write one scene; without a fuser, only determine its task.
+def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, *, kept: bool = False) -> Outcome:
+    """Align, fuse and write one scene; without a fuser, only determine its task and alignment.
 
     Args:
         job: files and result.
         fuser: the fuser, or None.
+        align: aligns the pictures.
         kept: keep the existing result.
     """
     outcome = Outcome(str(job.out), [str(path) for path in job.pictures], "kept")
@@ -82,7 +94,7 @@ def fuse_scene(job: Job, fuser: "Fuser | None", *, kept: bool = False) -> Outcom
     start = time.perf_counter()
     try:
         with _noting(outcome.notes):
-            _fuse(job, fuser, outcome)
+            _fuse(job, fuser, align, outcome)
     except UserError as error:
         outcome.status, outcome.reason = "failed", str(error)
     if outcome.status == "fused":
@@ -90,11 +102,11 @@ def fuse_scene(job: Job, fuser: "Fuser | None", *, kept: bool = False) -> Outcom
     return outcome
 
 
-def _fuse(job: Job, fuser: "Fuser | None", outcome: Outcome) -> None:
+def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, outcome: Outcome) -> None:
     """Fuse the scene and fill in the outcome.
 
     Raises:
-        UserError: the scene cannot be read, fused or written.
+        UserError: the scene cannot be read, aligned, fused or written.
     """
     pictures = [read_picture(path) for path in job.pictures]
     order = _decide(job, pictures, outcome)
@@ -102,12 +114,17 @@ def _fuse(job: Job, fuser: "Fuser | None", outcome: Outcome) -> None:
         raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; --depth; give --task MFF if this is a "
                         "focus series")
     outcome.status = "would be fused"
+    ordered, aligned = align([pictures[place] for place in order])
+    outcome.notes += aligned.doubts
+    if any(aligned.alignments):
+        outcome.alignment = [one and one.record() for one in aligned.alignments]
     if fuser is None:
         return
-    fused = fuser(*(pictures[place] for place in order), task=outcome.task, components=False).fused
-    write_picture(job.out, fused, result_metadata([pictures[place].metadata for place in order], fused))
+    fused = fuser(*ordered, task=outcome.task, components=False).fused
+    write_picture(job.out, fused, result_metadata([one.metadata for one in ordered], fused))
     if job.depth:
-        outcome.depth = str(write_picture(job.depth, depth_map(pictures)))
+        as_given = [picture for _, picture in sorted(zip(order, ordered), key=lambda one: one[0])]
+        outcome.depth = str(write_picture(job.depth, depth_map(as_given)))
     outcome.status = "fused"
 
 

@@ -25,10 +25,10 @@ from data.photos import photo_files
 from data.shard_names import counted, shard_urls
 from data.shards import read_shard
 from option.load import options_from_command_line
-from option.schema import Options, PairDataOptions, TrainDataOptions
+from option.schema import Options, PairDataOptions, TestDataOptions, TrainDataOptions
 from utils.cli import run
 from utils.errors import UserError
-from utils.pictures.alignment import EdgeShift, edge_shift
+from utils.pictures.alignment import AS_THEY_LIE, AlignRule, EdgeShift, edge_shift
 from utils.pictures.pairs import PairList, PairPaths, Stack, find_pairs, match_stems
 from utils.pictures.parts import FUSED
 from utils.pictures.picture import Picture
@@ -138,22 +138,25 @@ def check_layout(report: Report, options: PairDataOptions, run_name: str) -> Non
                                    "shorten it")
         else:
             usable.append(pair)
-    check_pairs(report, replace(found, pairs=usable), ReadingRule.of(options))
+    align = AlignRule.of(options) if isinstance(options, TestDataOptions) else AS_THEY_LIE
+    check_pairs(report, replace(found, pairs=usable), ReadingRule.of(options), align)
 
 
-def check_pairs(report: Report, found: PairList, rule: ReadingRule) -> None:
-    """Decodes pairs and compares their edges."""
+def check_pairs(report: Report, found: PairList, rule: ReadingRule, align: AlignRule = AS_THEY_LIE) -> None:
+    """Decodes pairs, aligns them as the options say, and compares their edges."""
     by_stem = {pair.stem: pair for pair in found.pairs}
-    for stem, (pair, shift) in _decoded(by_stem, lambda stem: _compared(found, by_stem[stem], rule), report):
+    for stem, (pair, shift) in _decoded(by_stem, lambda stem: _compared(found, by_stem[stem], rule, align), report):
         report.usable += 1
         for picture in pair.pictures:
             report.saw(picture)
+        report.problems.extend(pair.doubts)
         if shift:
             report.shifts[stem] = shift
 
 
-def _compared(found: PairList, paths: PairPaths, rule: ReadingRule) -> tuple[Stack, EdgeShift | None]:
-    scene = found.load(paths, rule)
+def _compared(found: PairList, paths: PairPaths, rule: ReadingRule,
+              align: AlignRule) -> tuple[Stack, EdgeShift | None]:
+    scene = found.load(paths, rule, align)
     return scene, edge_shift(*scene.pictures[:2])
 
 

@@ -9,14 +9,14 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.colour import COLORS, as_grey, as_rgb, default_color, known_word, merge_chroma
-from models.inputs import Source, check_sizes, read_source, restore
+from models.inputs import Source, align_inputs, check_sizes, read_source, restore
 from models.protocol import TASKS
 from models.registry import MODELS, model_from_options
 from models.running import COMPONENTS, Runner, roles_of
@@ -27,6 +27,8 @@ from option.schema import Options, TileOptions
 from utils.distributed import choose_device
 from utils.errors import UserError
 from utils.memory import keep_freed_memory
+from utils.pictures.alignment import Align, Alignment, AlignRule
+from utils.pictures.alignment.apply import Margin, Resize
 from utils.pictures.colour import luma
 from utils.pictures.ycbcr import ycbcr_to_rgb
 from utils.precision import autocast, autocast_dtype
@@ -42,7 +44,8 @@ class Fusion:
     Attributes:
         fused: the fused picture.
         common, unique1, unique2: components; None if the model has none or they were not requested.
-        seconds: time from decoded inputs to the result.
+        seconds: time from decoded and aligned inputs to the result.
+        alignments: position of each picture in the reference, if alignment was requested; None for the reference.
     """
 
     fused: np.ndarray | Tensor
@@ -50,6 +53,7 @@ class Fusion:
     unique1: np.ndarray | Tensor | None
     unique2: np.ndarray | Tensor | None
     seconds: float
+    alignments: tuple[Alignment | None, ...] = ()
 
 
 class Fuser:
@@ -62,16 +66,24 @@ class Fuser:
             by the task or, without a task, by the pictures: ycbcr for grey with colour, rgb for colour with colour.
         tile: windows for large pictures.
         amp: "auto" (bf16 where it is native), "bf16" or "off".
+        align: "auto", "translation", "affine" or "homography" aligns the pictures first (docs/ALIGNMENT.md).
+        resize: "first" or "second": picture whose grid is used if sizes differ.
+        align_margin: "crop" (cut aligned pictures to their common area) or "fill" (keep the size of the reference).
     """
 
     def __init__(self, model: nn.Module, *, device: str = "auto", color: str | None = None,
-                 tile: TileOptions | None = None, amp: str = "auto") -> None:
+                 tile: TileOptions | None = None, amp: str = "auto", align: Align = "none", resize: Resize = "error",
+                 align_margin: Margin = "crop") -> None:
         if model.traits.training == "pictures":
             raise UserError(f"{type(model).__name__} learns from single pictures and fuses nothing; give DeFusionPP")
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.name = type(model).__name__
         self.color = known_word("color", color, COLORS)
+        known_word("align", align, get_args(Align))
+        known_word("resize", resize, get_args(Resize))
+        known_word("align_margin", align_margin, get_args(Margin))
+        self.align = AlignRule(align, resize, align_margin)
         self.tile = tile or TileOptions()
         self.dtype = autocast_dtype(amp, self.device)
         if self.device.type == "cpu":
@@ -151,6 +163,7 @@ class Fuser:
         task, asked = known_word("task", task, TASKS[1:]), known_word("color", color, COLORS) or self.color
         names = ["the first picture", "the second picture", *(f"picture {number + 3}" for number in range(len(more)))]
         inputs = [read_source(source, name) for source, name in zip((first, second, *more), names)]
+        alignments = align_inputs(inputs, self.align)
         check_sizes(inputs)
         start = time.perf_counter()
         units = [item.unit.to(self.device, torch.float32) for item in inputs]
@@ -158,7 +171,8 @@ class Fuser:
         if asked != "gray" and any(item.channels == 3 for item in inputs):
             result["fused"] = as_rgb(result["fused"])
         pictures = {name: restore(value, inputs) for name, value in result.items()}
-        fusion = Fusion(**{name: pictures.get(name) for name in COMPONENTS}, seconds=0.0)
+        fusion = Fusion(**{name: pictures.get(name) for name in COMPONENTS}, seconds=0.0,
+                        alignments=tuple(alignments) if any(alignments) else ())
         fusion.seconds = time.perf_counter() - start
         return fusion
 

@@ -1,5 +1,6 @@
 """Converts the user's pictures to [0, 1], and results back to the type of the inputs."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from utils.errors import UserError
+from utils.pictures.alignment import AS_THEY_LIE, Alignment, AlignRule, align_arrays
 from utils.pictures.depth import from_unit
 from utils.pictures.picture import Picture, to_unit
 from utils.pictures.reading import read_picture
+
+log = logging.getLogger(__name__)
 
 Source = str | Path | Picture | Image.Image | np.ndarray | Tensor
 SMALLEST = 16  # pixels a side
@@ -84,6 +88,28 @@ def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
     if any(item.kind == "float" for item in inputs):
         return np.ascontiguousarray(array.transpose(1, 2, 0))
     return from_unit(array, max(item.bit_depth for item in inputs))
+
+
+def align_inputs(inputs: list[Input], rule: AlignRule) -> list[Alignment | None]:
+    """Brings the pictures onto one grid, in place; how each lay in the reference, None for the reference itself.
+
+    What is not credible stays as it lies, with a warning in the log.
+
+    Raises:
+        UserError: sizes differ and may not, or an alignment is not credible and they differ.
+    """
+    if rule.resize == "error":
+        check_sizes(inputs)
+    if rule == AS_THEY_LIE:
+        return [None] * len(inputs)
+    arrays = [np.ascontiguousarray(item.unit.cpu().numpy().transpose(1, 2, 0)) for item in inputs]
+    aligned = align_arrays(arrays, rule, [item.name for item in inputs])
+    for line in aligned.doubts:
+        log.warning("%s", line)
+    for item, array, pixels in zip(inputs, arrays, aligned.pixels):
+        if pixels is not array:
+            item.unit = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(item.unit.device)
+    return aligned.alignments
 
 
 def check_sizes(inputs: list[Input]) -> None:

@@ -134,6 +134,14 @@ class Options(Section):
     _source: str = PrivateAttr("options")
     _overridden: dict[str, str] = PrivateAttr(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _report_of_sources(self) -> Options:
+        test = self.dataset.test
+        if test and self.save.report and (test.align != "none" or test.align_map or test.resize != "error"):
+            raise ValueError("save.report reads the sources as they lie; leave it out with dataset.test.align, "
+                             "align_map or resize (metrics.csv has the numbers of the aligned pictures)")
+        return self
+
     def at(self, key: str) -> str:
         """Where a key was set, as a prefix for messages: ``option/test/IVF.yaml: model``."""
         for given, flag in self._overridden.items():

@@ -155,6 +155,18 @@ class TestDataOptions(PairDataOptions):
     def whole_stacks(self) -> bool:
         return self.stack == "all"
 
+    align: Literal["none", "auto", "translation", "affine", "homography"] = Field(
+        "none", description="how the first picture may lie in the second: none (as they lie), auto (shift, turn and "
+        "scale, or less where less explains as much), translation, affine or homography; see docs/ALIGNMENT.md")
+    align_margin: Literal["crop", "fill"] = Field(
+        "crop", description="aligned pictures are cut to what both show (crop), or keep the size of the reference, "
+        "which stands in where the other shows nothing (fill)")
+    align_map: PathText | None = Field(None, description="alignment of a fixed rig, applied to all pairs; made by "
+                                       "`defusionpp fuse --align auto --align-map FILE`")
+    resize: Literal["error", "first", "second"] = Field(
+        "error", description="pictures of different sizes are refused (error), or take the grid of the first or second "
+        "picture; without align both are taken to show the same field")
+
 
 class DatasetOptions(Section):
     """Data sets; each script needs only those that it uses."""

@@ -21,6 +21,7 @@ from models import Fuser, create_model
 from models.defusion import DeFusionPP
 from models.weights import save_weights
 from option.load import OptionError
+from tests.rig import write_rig
 from utils.errors import UserError
 from utils.memory import memory_in_use
 from utils.pictures.reading import read_picture
@@ -206,6 +207,25 @@ def test_a_bad_pair_costs_only_itself(road, main, monkeypatch, capsys):
         assert reason in told
     assert [row["stem"] for row in rows(road / "results/run/summary.csv")] == ["a", "c"]
     assert [row["stem"] for row in rows(road / "results/run/metrics.csv")][:-2] == ["a", "c"]
+
+
+def test_pairs_are_lined_up_scored_and_written_on_one_grid(tmp_path, main):
+    write_rig(tmp_path / "set", "ab", 12)
+    given = "model=SaliencePyramid", "path.resume_state=null", "metrics=SSIM", "dataset.test.align=auto"
+    main(arguments(tmp_path, *given, "name=cut"))
+    main(arguments(tmp_path, *given, "name=whole", "dataset.test.align_margin=fill"))
+    main(arguments(tmp_path, *given, "name=as_is", "dataset.test.align=none"))
+    about = {name: rows(tmp_path / f"results/{name}/summary.csv")[0] for name in ("cut", "whole", "as_is")}
+    assert about["whole"]["width"] == about["as_is"]["width"] == "432" and 417 <= int(about["cut"]["width"]) <= 420
+    scores = {name: float(rows(tmp_path / f"results/{name}/metrics.csv")[0]["SSIM"]) for name in about}
+    assert min(scores["cut"], scores["whole"]) > scores["as_is"] + 0.05
+
+
+def test_pairs_that_cannot_be_lined_up_are_fused_as_they_lie_and_end_with_a_line(road, main, capsys):
+    with pytest.raises(UserError, match=r"3 of 3 pairs were fused as they lie \(named above\)"):
+        main(arguments(road, "model=Average", "path.resume_state=null", "metrics=none", "dataset.test.align=auto"))
+    assert capsys.readouterr().err.count("no credible alignment with") == 3
+    assert len(rows(road / "results/run/summary.csv")) == 3
 
 
 def test_a_report_without_scores_is_told(road, main, capsys):

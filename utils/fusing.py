@@ -39,10 +39,12 @@ class Pass:
 
     Attributes:
         failed: stem -> reason, for the pairs that were skipped.
+        doubtful: stem -> reason, for the pairs that were fused but should be looked at.
         stopped: the Ctrl-C or signal that ended the pass early.
     """
 
     failed: dict[str, str] = field(default_factory=dict)
+    doubtful: dict[str, str] = field(default_factory=dict)
     stopped: KeyboardInterrupt | None = None
 
     def conclude(self, unwritten: Mapping[str, str], folder: Path, *, total: int) -> None:
@@ -55,7 +57,7 @@ class Pass:
 
         Raises:
             KeyboardInterrupt: the pass was stopped.
-            UserError: pairs were skipped.
+            UserError: pairs were skipped, or fused without the alignment that was asked for.
         """
         if self.stopped is not None:
             log.warning("stopped: %s holds the pairs that were done", folder)
@@ -64,6 +66,9 @@ class Pass:
         if failed:
             raise UserError(f"{len(failed)} of {total} pairs could not be fused (named above); "
                             f"the others are in {folder}")
+        if self.doubtful:
+            raise UserError(f"{len(self.doubtful)} of {total} pairs were fused as they lie (named above), with the "
+                            f"others in {folder}; align; register them first, or keep a map of the rig (align_map)")
         log.info("%d of %d pairs fused: %s", total, total, folder)
 
 
@@ -89,7 +94,8 @@ def open_results(options: Options, found: PairList, world: World) -> ResultFolde
 
 
 def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callable[[Pair], Fused],
-             keep: Callable[[Pair, Fused], None], *, readers: int = 1, silent: bool = False) -> Pass:
+             keep: Callable[[Pair, Fused], None], *, readers: int = 1, silent: bool = False,
+             doubts: Callable[[Pair], Sequence[str]] = lambda _: ()) -> Pass:
     """Load, fuse and keep all pairs in order; the next pairs are read while one is fused.
 
     A pair that cannot be read or fused is logged and skipped, whatever the reason. Ctrl-C ends the pass and is
@@ -102,6 +108,7 @@ def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callab
         keep: receives the pair and its fusion. An exception in it ends the pass.
         readers: reader threads, each about one pair ahead.
         silent: no progress bar.
+        doubts: lines about a loaded pair that is fused nevertheless; logged, and kept in ``Pass.doubtful``.
     """
     readers, result = max(1, readers), Pass()
     with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool, \
@@ -115,6 +122,9 @@ def fuse_all(paths: Sequence[Paths], load: Callable[[Paths], Pair], fuse: Callab
                 bar.update()
                 try:
                     pair = future.result()
+                    for line in doubts(pair):
+                        log.warning("%s", line)
+                        result.doubtful[item.stem] = line
                     fusion = fuse(pair)
                 except Exception as error:
                     result.failed[item.stem] = _told(item.stem, error)

@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from app.fuse import EXAMPLES, main, parser
 from app.task import guess_task, rank_correlation
 from models.fuser import Fuser
+from tests.rig import write_rig
 from utils.errors import UserError
 from utils.pictures import notes
 from utils.pictures.picture import Picture
@@ -247,3 +248,63 @@ def test_a_mistake_is_one_line(here: Path, words: list[str], message: str) -> No
         main([*words, *([] if "--model" in words else FAST)])
     assert message in str(mistake.value) and "\n" not in str(mistake.value)
     assert {path: path.read_bytes() for path in Path(".").rglob("*.png")} == before
+
+
+def test_pairs_that_do_not_line_up_are_lined_up(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_rig(tmp_path, "a", 12)
+    files = [str(tmp_path / "ir/a.png"), str(tmp_path / "vi/a.png"), "--align", "auto", *FAST]
+    assert main([*files, "-o", str(tmp_path / "cut.png"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    moved, reference = told["alignment"]
+    assert reference is None and told["notes"] == []
+    assert moved["shift"] == pytest.approx([12, 0], abs=1) and moved["scale"] == pytest.approx(1, abs=0.01)
+    assert moved["credible"] and moved["confidence"] > 0.2 and abs(moved["rotation"]) < 0.3
+    width, height = read_picture(tmp_path / "vi/a.png").size
+    assert 12 <= width - read_picture(tmp_path / "cut.png").size[0] <= 15
+    assert main([*files, "-o", str(tmp_path / "whole.png"), "--fill"]) == 0
+    assert read_picture(tmp_path / "whole.png").size == (width, height)
+    assert "shift +12" in capsys.readouterr().out or "shift +11" in capsys.readouterr().out
+
+
+def test_a_map_is_made_from_the_first_pair_and_applied_to_the_others(
+        tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_rig(tmp_path, "ab", 12)
+    night = np.full_like(read_picture(tmp_path / "vi/b.png").pixels, 5)
+    night[0, 0] = 6, 9, 5
+    write(tmp_path / "vi/b.png", night)
+    folders = ["--ir", str(tmp_path / "ir"), "--vi", str(tmp_path / "vi"), "-o", str(tmp_path / "out"), *FAST]
+    kept = ["--align-map", str(tmp_path / "rig.json"), "--json"]
+    with pytest.raises(UserError, match=r"no alignment map .*rig\.json; --align-map; give --align auto"):
+        main([*folders, *kept])
+    assert main([*folders, *kept, "--align", "auto", "--dry-run"]) == 2
+    assert not (tmp_path / "rig.json").exists()
+    capsys.readouterr()
+    assert main([*folders, *kept, "--align", "auto"]) == 0
+    first, second = (json.loads(line)["alignment"] for line in capsys.readouterr().out.splitlines())
+    assert first == second
+    assert main([*folders, *kept, "--overwrite"]) == 0
+    assert [json.loads(line)["alignment"] for line in capsys.readouterr().out.splitlines()] == [first, first]
+
+
+def test_what_does_not_line_up_credibly_is_fused_as_it_lies_and_told(
+        here: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["ir.png", "vi.png", "-o", "as_is.png", *FAST]) == 0
+    assert main(["ir.png", "vi.png", "-o", "doubtful.png", "--align", "auto", "--json", *FAST]) == 2
+    said = capsys.readouterr()
+    told = json.loads(said.out.splitlines()[-1])
+    assert told["status"] == "fused" and not told["alignment"][0]["credible"]
+    assert "no credible alignment" in told["notes"][0]
+    assert main(["ir.png", "vi.png", "-o", "doubtful.png", "--align", "auto", "--overwrite", *FAST]) == 2
+    assert "note: ir.png: no credible alignment with vi.png" in capsys.readouterr().err
+    assert np.array_equal(read_picture("doubtful.png").pixels, read_picture("as_is.png").pixels)
+
+
+def test_a_smaller_infrared_picture_is_found_in_the_visible_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_rig(tmp_path, "a", 0)
+    field = cv2.imread(str(tmp_path / "ir/a.png"), cv2.IMREAD_GRAYSCALE)[40:280, 90:410]
+    write(tmp_path / "ir/a.png", cv2.resize(field, (160, 120), interpolation=cv2.INTER_AREA))
+    files = [str(tmp_path / "ir/a.png"), str(tmp_path / "vi/a.png"), "-o", str(tmp_path / "o.png"), *FAST]
+    assert main([*files, "--align", "auto", "--resize", "second"]) == 0
+    assert read_picture(tmp_path / "o.png").size == pytest.approx((320, 240), abs=6)
+    assert main([*files, "--align", "auto", "--overwrite"]) == 2
+    assert "left out: the pictures of one pair differ in size" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import yaml
 
 from data import check
 from data.shards import write_shards
+from tests.rig import write_rig
 from utils.pictures.alignment import edge_shift
 from utils.pictures.picture import Picture
 from utils.pictures.writing import write_picture
@@ -105,6 +106,18 @@ def test_shifted_pairs_are_flagged_and_do_not_fail(tmp_path, capsys):
     code, text = run(tmp_path, capsys, {"test": layout(tmp_path / "set")})
     assert code == 0 and "1 pair looks misregistered" in text
     assert "moved: better" in text and "second picture 6 px left and 4 px down" in text
+
+
+def test_pairs_are_lined_up_as_they_would_be_fused(tmp_path, capsys):
+    write_rig(tmp_path / "set", "a", 12)
+    code, text = run(tmp_path, capsys, {"test": layout(tmp_path / "set")})
+    assert code == 0 and "1 pair looks misregistered" in text
+    code, text = run(tmp_path, capsys, {"test": {**layout(tmp_path / "set"), "align": "auto"}})
+    assert code == 0 and "0 pairs look misregistered" in text
+    pair(tmp_path / "noise", "b")
+    write_picture(tmp_path / "noise" / "vi" / "b.png", np.full((160, 200, 3), (9, 8, 7), np.uint8))
+    code, text = run(tmp_path, capsys, {"test": {**layout(tmp_path / "noise"), "align": "auto"}})
+    assert code == 1 and "b.png: no credible alignment with" in text
 
 
 @pytest.mark.parametrize("dx, dy", [(0, 0), (5, 0), (0, -7), (-3, 8)])

@@ -12,6 +12,7 @@ from models import Fuser, create_model
 from models.baselines import Average
 from models.defusion import DeFusionPP
 from option.schema import TileOptions
+from tests.rig import rig_pair
 from utils.errors import MissingFileError, UserError
 from utils.pictures.writing import write_picture
 
@@ -285,6 +286,22 @@ def test_two_sizes_name_both(fuse):
 def test_too_small_pictures_are_refused(fuse):
     with pytest.raises(UserError, match="16 x 16"):
         fuse(picture(15, 20, 1), picture(15, 20, 1))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, lambda pixels: torch.from_numpy(pixels.transpose(2, 0, 1) / 255)])
+def test_pictures_are_lined_up_before_they_are_fused(kind, caplog):
+    infrared, visible = rig_pair(12)
+    fuse = Fuser(Average(), align="auto", align_margin="fill", color="gray")
+    fusion = fuse(kind(infrared), kind(visible), task="IVF")
+    assert fusion.alignments[0].shift == pytest.approx((12, 0), abs=1) and fusion.alignments[1] is None
+    expected = Fuser(Average())(*(kind(one) for one in rig_pair(0)), task="IVF", color="gray").fused
+    differences = np.abs(np.asarray(fusion.fused, float) - np.asarray(expected, float))
+    assert differences.mean() < 0.015 * np.asarray(expected, float).max()
+    blank = kind(np.full_like(infrared, 90))
+    doubtful = Fuser(Average(), align="auto")(blank, kind(visible), task="IVF")
+    assert not doubtful.alignments[0].credible and "no credible alignment" in caplog.text
+    with pytest.raises(UserError, match="align 'sideways' is unknown"):
+        Fuser(Average(), align="sideways")
 
 
 def test_missing_weights_are_named(tmp_path):

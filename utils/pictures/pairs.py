@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError
+from utils.pictures.alignment import AS_THEY_LIE, Aligned, AlignRule, align_arrays
 from utils.pictures.layouts import Finding, PairPaths, Task, pair_folders, pair_scenes
 from utils.pictures.picture import Picture, Role
 from utils.pictures.reading import AS_STORED, ReadingRule, read_scene
@@ -36,12 +37,14 @@ _NAME_RULE: tuple[tuple[str, Task], ...] = (
 class Pair:
     """Two pictures of one scene with equal sizes.
 
-    IVF: infrared, visible. MEF: over-exposed, under-exposed. MFF: ordered by name.
+    IVF: infrared, visible. MEF: over-exposed, under-exposed. MFF: ordered by name. ``doubts``: one line if the
+    alignment that was asked for is not credible; the pictures are then as they are in the files.
     """
 
     stem: str
     first: Picture
     second: Picture
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,12 @@ class Stack:
     Attributes:
         stem: name of the scene and of its results.
         pictures: the two of the pair, then the others ordered by name.
+        doubts: one line for each picture whose alignment was asked for and is not credible.
     """
 
     stem: str
     pictures: tuple[Picture, ...]
+    doubts: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -89,9 +94,9 @@ class PairList:
         """The files of a scene that are fused."""
         return scene.first, scene.second, *(scene.others if self.stacks else ())
 
-    def load(self, scene: PairPaths, rule: ReadingRule = AS_STORED) -> Stack:
+    def load(self, scene: PairPaths, rule: ReadingRule = AS_STORED, align: AlignRule = AS_THEY_LIE) -> Stack:
         """Decodes the files of a scene that are fused; raises as :func:`load_pair` does."""
-        return load_stack(scene if self.stacks else replace(scene, others=()), rule, self.task)
+        return load_stack(scene if self.stacks else replace(scene, others=()), rule, self.task, align)
 
 
 def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> PairList:
@@ -148,31 +153,36 @@ def task_of_run(run_name: str) -> Task:
                     f"{', '.join(word for word, _ in _NAME_RULE)}; set datashell to IVF, MEF or MFF")
 
 
-def load_pair(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF") -> Pair:
-    """Decode a pair.
+def load_pair(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF",
+              align: AlignRule = AS_THEY_LIE) -> Pair:
+    """Decode and align a pair.
 
     Args:
         paths: from :func:`find_pairs`.
         rule: how values are mapped.
         task: the layout.
+        align: see :func:`utils.pictures.alignment.align_arrays`.
 
     Raises:
-        UserError: a file cannot be decoded, the sizes differ, or a side is shorter than 16 pixels; names files and
-            sizes.
+        UserError: a file cannot be decoded, the sizes differ and ``align`` does not allow it, or a side is shorter
+            than 16 pixels; names files and sizes.
     """
-    return Pair(paths.stem, *_read((paths.first, paths.second), rule, task))
+    pictures, doubts = _read((paths.first, paths.second), rule, task, align)
+    return Pair(paths.stem, *pictures, doubts=doubts)
 
 
-def load_stack(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF") -> Stack:
-    """Decode all pictures of a scene.
+def load_stack(paths: PairPaths, rule: ReadingRule = AS_STORED, task: Task | None = "IVF",
+               align: AlignRule = AS_THEY_LIE) -> Stack:
+    """Decode and align all pictures of a scene.
 
     Args:
-        paths, rule, task: as in :func:`load_pair`.
+        paths, rule, task, align: as in :func:`load_pair`.
 
     Raises:
         UserError: as :func:`load_pair`.
     """
-    return Stack(paths.stem, tuple(_read((paths.first, paths.second, *paths.others), rule, task)))
+    pictures, doubts = _read((paths.first, paths.second, *paths.others), rule, task, align)
+    return Stack(paths.stem, tuple(pictures), doubts)
 
 
 def read_pictures(files: Sequence[Path], rule: ReadingRule, task: Task | None) -> list[Picture]:
@@ -185,18 +195,31 @@ def read_pictures(files: Sequence[Path], rule: ReadingRule, task: Task | None) -
     return read_scene(files, rule, first + ("none",) * (len(files) - 2))
 
 
-def _read(files: Sequence[Path], rule: ReadingRule, task: Task | None) -> list[Picture]:
-    """Read pictures and check that their sizes are equal and large enough."""
-    pictures = read_pictures(files, rule, task)
+def align_pictures(pictures: Sequence[Picture], rule: AlignRule) -> tuple[list[Picture], Aligned]:
+    """Bring the pictures of a scene onto one grid; see :func:`utils.pictures.alignment.align_arrays`.
+
+    Raises:
+        UserError: sizes differ and ``rule.resize`` is ``error``; names both. Also what ``align_arrays`` raises.
+    """
     first = pictures[0]
     for other in pictures[1:]:
-        if other.size != first.size:
+        if other.size != first.size and rule.resize == "error":
             raise UserError(f"the pictures of one pair differ in size: {_sized(first)}, {_sized(other)}; register and "
-                            "resize the pair first")
+                            "resize the pair first, or set resize (and align)")
+    order = sorted(range(len(pictures)), key=lambda place: str(pictures[place].path))
+    aligned = align_arrays([one.pixels for one in pictures], rule, [str(one.path) for one in pictures], order)
+    return [replace(one, pixels=pixels) for one, pixels in zip(pictures, aligned.pixels)], aligned
+
+
+def _read(files: Sequence[Path], rule: ReadingRule, task: Task | None,
+          align: AlignRule) -> tuple[list[Picture], tuple[str, ...]]:
+    """Read and align pictures, and check that they are large enough."""
+    pictures, aligned = align_pictures(read_pictures(files, rule, task), align)
+    first = pictures[0]
     if min(first.size) < SMALLEST_SIDE:
         raise UserError(f"{_sized(first)} (width x height); pictures need {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels or "
                         "more")
-    return pictures
+    return pictures, tuple(aligned.doubts)
 
 
 def _sized(picture: Picture) -> str:
