@@ -5,8 +5,8 @@
     python -m metrics --pairs scenes --layout MEF --fused Ours=results/run7 --names EN,SSIM,Q_CV --colour channels
     python -m metrics --pairs results/run7 --fused results/run7 --truth photographs --names PSNR_truth,SSIM_truth
 
-``--a`` and ``--b`` hold one picture a pair under the same name, ``--pairs`` any layout of docs/DATA.md or a run folder
-of ``test.py``. How a method's picture of a pair is found stands in ``metrics/folders.py``.
+``--a`` and ``--b`` are folders with one picture per pair under the same name; ``--pairs`` takes any layout of
+docs/DATA.md or a run folder of ``test.py``. ``metrics/folders.py`` describes how the pictures of a method are found.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from utils.version import VERSION, commit
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are the user's errors: one line, exit code 2."""
+    """A parser that reports mistakes as `UserError`: one line, exit code 2."""
 
     def error(self, message: str) -> None:
         raise UserError(f"{message}; command line; see python -m metrics --help")
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit code is 0 also when some pictures were missing: they are listed."""
+    """Run the command. Missing pictures are listed and do not change the exit code 0."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     options = parser().parse_args(arguments)
     if options.list:
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
 
 
 def metric_table() -> str:
-    """All metrics as text: name, definition, what it needs, range, direction, cost, where it is defined."""
+    """All metrics as text: name, definition, inputs, range, direction, cost, and where they are documented."""
     rows = [["name", "definition", "needs", "better", "range", "cost", "min side", "documented", "says"]]
     for metric in METRICS.values():
         rows.append([metric.name, metric.key, "".join(metric.inputs).upper(), metric.better,
@@ -116,7 +116,7 @@ def metric_table() -> str:
 
 
 def score_table(comparison: Comparison) -> str:
-    """Means as text, best first; ``*`` marks the best of a column, ``+`` the second."""
+    """Means as text, best method first; ``*`` marks the best of a column, ``+`` the second."""
     ranks, mean_ranks = comparison.ranks(), comparison.mean_ranks()
     means = {method: comparison.scores[method].mean() for method in comparison.order()}
     several = len(comparison.ranked) > 1
@@ -158,7 +158,7 @@ def _rule(options: argparse.Namespace) -> ReadingRule:
 
 
 def _write(comparison: Comparison, options: argparse.Namespace, names: Sequence[str]) -> list[Path]:
-    """Everything that goes to ``--out``."""
+    """Write all files to ``--out``."""
     sources = str(options.pairs) if options.pairs else f"{options.a}, {options.b}"
     provenance = {"version": f"{VERSION} ({commit()})", "colour": options.colour, **told(_rule(options)),
                   "sources": sources, **({"layout": options.layout} if options.layout else {}),
@@ -176,7 +176,7 @@ def _write(comparison: Comparison, options: argparse.Namespace, names: Sequence[
 
 
 def _columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Rows as text in columns, two blanks apart."""
+    """Rows as aligned text columns, separated by two blanks."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     return "\n".join("  ".join(text.ljust(width) if place in left else text.rjust(width)
                                for place, (text, width) in enumerate(zip(row, widths))).rstrip() for row in rows)

@@ -23,7 +23,7 @@ def _filter(image: np.ndarray, transfer: np.ndarray) -> np.ndarray:
 
 
 def _block_sums(image: np.ndarray) -> np.ndarray:
-    """Sums over 16 x 16 blocks from the top left; what is missing of the last ones counts 0."""
+    """Sums over 16 x 16 blocks from the top left; missing pixels of the last ones count as 0."""
     rows, columns = (-size % BLOCK for size in image.shape)
     padded = np.pad(image, ((0, rows), (0, columns)))
     return padded.reshape(padded.shape[0] // BLOCK, BLOCK, -1, BLOCK).sum(axis=(1, 3))
@@ -76,10 +76,10 @@ def _q_cb(spread: Triple) -> float:
 
 
 def q_cb(triple: Triple) -> float:
-    """Q_CB (Chen-Blum): local contrast of the sources found again in F."""
+    """Q_CB (Chen-Blum): local contrast of the sources preserved in F."""
     return _q_cb(stretched(triple))
 
 
 def q_cb_mefb(triple: Triple) -> float:
-    """Q_CB of MEFB: divided by 255 before the stretch, which rounds some half-way cases the other way."""
+    """Q_CB of MEFB: divides by 255 before the stretch, which rounds some ties the other way."""
     return _q_cb(stretched(triple, True))

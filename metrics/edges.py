@@ -1,4 +1,4 @@
-"""Edge transfer: how much of the sources' edges the fused image keeps (Qabf, Q_G), loses (LABF), invents (Nabf)."""
+"""Edge transfer: edges of the sources that the fused image keeps (Qabf, Q_G) or loses (LABF), and new ones (Nabf)."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from .gradient import sobel
 from .triple import Triple, shared
 
 HALF_PI = np.pi / 2
-TINY = 1e-5  # stands for 0 in Q_G
+TINY = 1e-5  # replaces 0 in Q_G
 
 
 def sigmoid(values: np.ndarray, slope: float, middle: float) -> np.ndarray:
@@ -22,7 +22,7 @@ def _xydeas_angle(triple: Triple, x: str) -> np.ndarray:
 
 
 def _xydeas_transfer(triple: Triple, x: str, equal_factor: float) -> np.ndarray:
-    """Share of image x's edge that F keeps, per pixel (strength times direction)."""
+    """Share of the edges of image x kept by F, per pixel: sigmoid(strength ratio) times sigmoid(alignment)."""
     source, fused = (sobel(triple, k, cv2.BORDER_CONSTANT)[2] for k in (x, "f"))
     ratio = np.minimum(source, fused) / np.maximum(source, fused)
     ratio = np.where(source == fused, fused * equal_factor, ratio)
@@ -40,7 +40,7 @@ def _qabf(triple: Triple, equal_factor: float) -> float:
 
 
 def qabf(triple: Triple) -> float:
-    """Qabf (Xydeas-Petrović), VIFB: equal strengths count as 255 times the strength (a slip, felt at 1e-11)."""
+    """Qabf (Xydeas-Petrović), VIFB: equal strengths count as 255 times the strength (a slip, an effect of 1e-11)."""
     return _qabf(triple, 255.0)
 
 
@@ -50,7 +50,7 @@ def qabf_plain(triple: Triple) -> float:
 
 
 def _liu_transfer(fused: np.ndarray, source: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """Q_G's share of the source's edge that F keeps; ``fused`` and ``source`` are edge strengths."""
+    """Share of the source's edges kept by F, for Q_G; ``fused`` and ``source`` are edge strengths."""
     ratio = np.where(source > fused, fused / _not_zero(source), _not_zero(source) / _not_zero(fused))
     return sigmoid(ratio, 10, 0.5) * sigmoid(turn, 20, 0.75)
 
@@ -66,15 +66,15 @@ def _liu_angle(triple: Triple, x: str) -> np.ndarray:
 
 
 def _alignment(angle: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """1 where two edge directions agree, 0 where they are perpendicular."""
+    """Agreement of edge directions: 1 if equal, 0 if perpendicular."""
     return np.abs(np.abs(angle - other) - HALF_PI) / HALF_PI
 
 
 def q_g(triple: Triple) -> float:
     """Q_G (Liu): as Qabf with other constants and weights normalised at each pixel.
 
-    Flat spots count as much as edges. The toolbox replaces F's zero strengths by 1e-5 between its passes for A
-    and for B, so the two sources are not quite interchangeable.
+    Flat areas count as much as edges. The toolbox replaces zero strengths of F by 1e-5 between its passes for A and B,
+    so the two sources are not exactly interchangeable.
     """
     strength = {k: sobel(triple, k, cv2.BORDER_CONSTANT)[2] for k in ("a", "b", "f")}
     weight = {k: _not_zero(strength[k]) for k in ("a", "b")}
@@ -102,7 +102,7 @@ def _petrovic_transfer(triple: Triple, x: str, fused: str) -> np.ndarray:
 
 @shared
 def _artefacts(triple: Triple, x: str, y: str, fused: str) -> dict[str, float]:
-    """Shares of edge weight that ``fused`` keeps, loses and invents with respect to the sources x and y."""
+    """Shares of edge weight that ``fused`` keeps, loses and adds with respect to the sources x and y."""
     strength = {k: _petrovic_edges(triple, k)[0] for k in (x, y, fused)}
     invented = (strength[fused] > strength[x]) & (strength[fused] > strength[y])
     missing, kept, weights = 0.0, 0.0, 0.0
@@ -134,12 +134,12 @@ def labf(triple: Triple) -> float:
 
 
 def qabf_weighted(triple: Triple) -> float:
-    """QABFw: the rest; QABFw + LABF + Nabf = 1."""
+    """QABFw: edge weight that F keeps; QABFw + LABF + Nabf = 1."""
     return _artefacts(triple, "a", "b", "f")["kept"]
 
 
 def nabf_first_form(triple: Triple) -> float:
-    """NABF1: Petrović's first form of Nabf, kept as Tang's file has it."""
+    """NABF1: Petrović's first form of Nabf, as in Tang's file."""
     return _artefacts(triple, "a", "b", "f")["invented_first_form"]
 
 

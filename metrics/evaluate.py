@@ -1,4 +1,4 @@
-"""Scoring many pairs on worker processes, beside a program that is busy with other things (fusing, say)."""
+"""Scores many pairs in worker processes, concurrently with a program that does other work such as fusing."""
 
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -22,7 +22,7 @@ from utils.pictures.reading import AS_STORED, ReadingRule, read_grey_or_rgb
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """Two sources that the worker reads as they were read for fusing; one map of values may hold for both."""
+    """Two source files that the worker reads as for fusing, possibly with a joint map of values."""
 
     pair: PairPaths
     rule: ReadingRule
@@ -34,7 +34,7 @@ Progress = Callable[[], None]
 
 
 class Scorer:
-    """Scores the pairs of one method as they come.
+    """Scores the pairs of one method as they arrive.
 
         with Scorer(COMMON) as scorer:
             for stem, a, b in pairs:
@@ -42,15 +42,15 @@ class Scorer:
             scores = scorer.collect()
 
     Args:
-        names: metrics, as ``metrics.expand`` takes them.
-        workers: processes of its own pool; 0 scores inside ``submit``. One is enough to keep up with fusing.
+        names: metrics, as in ``metrics.expand``.
+        workers: number of processes; 0 scores inside ``submit``. One is enough to keep up with fusing.
         colour: ``grey`` or ``channels``.
-        pool: workers to share with other scorers; ``workers`` is then not used.
-        rule: how the sources' values were mapped, for the record; arrays come mapped already.
+        pool: workers shared with other scorers; ``workers`` is then ignored.
+        rule: how the values of the sources were mapped, for the record; arrays are already mapped.
         truths: whether pairs have ground truths.
 
     Raises:
-        UserError: a metric is not known, or compares with a ground truth and there are none.
+        UserError: an unknown metric, or one that needs a ground truth if there are none.
     """
 
     def __init__(self, names: str | Sequence[str], workers: int = 1, colour: str = "grey",
@@ -71,12 +71,12 @@ class Scorer:
         """Queue one pair.
 
         Args:
-            stem: the pair's name.
-            a, b, f: the sources and the fused picture, (H, W), (H, W, 1) or (H, W, 3) RGB, uint8, or uint16 which is
-                rounded to 8 bits; or the files of them, which the worker reads. ``SourceFiles`` as ``a`` are both
-                sources, and ``b`` is None.
-            seconds: what fusing took, for the record.
-            truth: ground truth; without one, metrics that compare with it are NaN.
+            stem: name of the pair.
+            a, b, f: the sources and the fused picture, (H, W), (H, W, 1) or (H, W, 3) RGB, uint8, or uint16, which is
+                rounded to 8 bits; or their files, which the worker reads. ``SourceFiles`` as ``a`` stands for both
+                sources, with ``b`` None.
+            seconds: fusing time, for the record.
+            truth: ground truth; without one, metrics that need it are NaN.
 
         Raises:
             ValueError: the stem has been submitted before.
@@ -88,13 +88,13 @@ class Scorer:
             self._seconds[stem] = float(seconds)
 
     def collect(self, progress: Progress | None = None, *, without: Container[str] = ()) -> Scores:
-        """Wait for all pairs and stop the workers, if they are the scorer's own.
+        """Wait for all pairs and stop the scorer's own workers.
 
-        A pair that cannot be scored becomes a line of ``problems``.
+        Pairs that cannot be scored are listed in ``problems``.
 
         Args:
             progress: called after each pair.
-            without: stems to leave out, such as of results that could not be written.
+            without: stems to leave out, such as those of results that could not be written.
         """
         values, sizes, problems = {}, {}, []
         for stem, future in self._futures.items():
@@ -132,17 +132,17 @@ def score_folders(sources: PairList, methods: Sequence[Method], names: str | Seq
     """Score result folders against a set of pairs.
 
     Args:
-        sources: from ``find_sources`` or ``find_scenes``; metrics that compare with a ground truth take the pairs'.
+        sources: from ``find_sources`` or ``find_scenes``, with ground truths for metrics that need them.
         methods: from ``name_methods``.
-        names: metrics, as ``metrics.expand`` takes them.
+        names: metrics, as in ``metrics.expand``.
         colour: ``grey`` or ``channels``.
-        rule: how the sources' values were mapped for fusing.
-        workers: processes.
-        shared_only: score only the pairs for which every method has a picture.
+        rule: how the values of the sources were mapped for fusing.
+        workers: number of processes.
+        shared_only: score only pairs for which every method has a picture.
         progress: called after each pair of each method.
 
     Raises:
-        UserError: no method has a picture for any pair, or no pair is left by ``shared_only``.
+        UserError: no method has a picture for any pair, or ``shared_only`` leaves no pair.
     """
     names = expand(names)
     stems = [pair.stem for pair in sources.pairs]
@@ -169,12 +169,12 @@ def score_folders(sources: PairList, methods: Sequence[Method], names: str | Seq
 
 
 def comparison_of(scores: Mapping[str, Scores], sources: PairList, folders: Mapping[str, Path]) -> Comparison:
-    """A comparison from scores that are there already, e.g. those that ``test.py`` collected while it fused.
+    """Make a comparison from existing scores, such as those collected by ``test.py``.
 
     Args:
-        scores: method -> its scores, all of the same metrics.
+        scores: method -> scores, all with the same metrics.
         sources: the pairs.
-        folders: method -> where its pictures lie.
+        folders: method -> folder of its pictures.
     """
     stems = [pair.stem for pair in sources.pairs]
     methods = tuple(find_results(Method(name, Path(folders[name])), stems) for name in scores)
@@ -183,7 +183,7 @@ def comparison_of(scores: Mapping[str, Scores], sources: PairList, folders: Mapp
 
 def _score(names: tuple[str, ...], colour: str, a: Picture | SourceFiles, b: Picture | None, f: Picture,
            truth: Picture | None = None) -> tuple[dict[str, float], tuple[int, int], list[str]]:
-    """Worker's job: (values, (width, height), problems); no values if the triple cannot be scored at all."""
+    """The job of a worker: (values, (width, height), problems); without values if the triple cannot be scored."""
     try:
         a, b = read_sources(a.pair, a.rule, a.layout) if isinstance(a, SourceFiles) else (_read(a), _read(b))
         f, truth = _read(f), None if truth is None else _read(truth)

@@ -31,13 +31,13 @@ def _unit_range(values: np.ndarray) -> np.ndarray:
 
 
 def _wavelet_rounded(image: np.ndarray) -> np.ndarray:
-    """As `_wavelet`, rounded to 10 decimals: flat areas are then exactly flat."""
+    """As `_wavelet`, rounded to 10 decimals, so that flat areas are exactly flat."""
     return np.round(_wavelet(image), 10)
 
 
 @_compiled
 def _read_window(image, row, column, raw, unit):
-    """Copy the nine values down the columns, as they are and stretched to 0..1 (ones if flat); tell if flat."""
+    """Copy the nine values column by column, raw and stretched to 0..1 (ones if flat); returns whether flat."""
     low, high = inf, -inf
     for c in range(3):
         for r in range(3):
@@ -134,7 +134,7 @@ def _pair_score(p, f, mass):
         return 0.0  # independent: the joint entropy is the sum of the two
     covariance = _frechet(f[1], p[1], correlation >= 0, mass)
     if covariance == 0:
-        return 0.0  # all mass at one position but for rounding; the original has no value here
+        return 0.0  # all mass at one position up to rounding; undefined in the original
     weight = correlation / (covariance / (f[4] * p[4]))
     joint = _joint_entropy(weight, mass, f[0], p[0], f[2], p[2], f[3], p[3])
     both = p[3] + f[3]
@@ -156,7 +156,7 @@ def _mean_score(a, b, f):
             a_is_f = False
             for s in range(2):
                 flat = _read_window(a if s == 0 else b, row, column, raw[s], unit[s])
-                # As in the original, B meets F's window as the pair (A, F) left it: stretched, if A differs.
+                # As in the original, B is compared with F's window as left by the pair (A, F): stretched if A differs.
                 if _same(raw[s], raw[2] if s == 0 or a_is_f else unit[2]):
                     total += 1
                     a_is_f = s == 0

@@ -1,13 +1,13 @@
-"""The pairs of sources, and the pictures that methods made of them, by name and never by position.
+"""Finds the pairs of sources and the results of methods, by name and never by position.
 
-Sources are found by the same layouts as for fusing (``utils/pictures/layouts.py``). A method's picture for ``stem`` is,
-in this order,
+Sources are found in the same layouts as for fusing (``utils/pictures/layouts.py``). The picture of a method for
+``stem`` is, in this order,
 
 1. ``stem.<ending>``;
 2. ``stem_recover``, ``stem_fused``, ``stem_fusion`` or ``stem_result`` (the first is what ``test.py`` writes);
 3. ``stem_<method>``, ``stem-<method>`` or ``<method>_stem``, where the method is the folder's name, in any case.
 
-Where two files differ in their ending only, nothing says which one is meant, and neither is taken.
+If two files differ only in their suffix, neither is used.
 """
 
 from collections import defaultdict
@@ -32,7 +32,7 @@ RUN_PICTURES, RUN_INPUTS = "test_images", ("_over", "_under", "_input3")  # what
 
 @dataclass(frozen=True)
 class Method:
-    """A method's name, the folder of its results and what was found there.
+    """A method: its name, the folder of its results and the pictures found there.
 
     Attributes:
         pictures: stem -> file.
@@ -48,7 +48,7 @@ class Method:
 
 
 def read_sources(pair: PairPaths, rule: ReadingRule, layout: Task | None) -> list[np.ndarray]:
-    """A pair's two sources as they were read for fusing, (H, W) or (H, W, 3) ``uint8``, of any sizes.
+    """Read the two sources of a pair as for fusing, (H, W) or (H, W, 3) ``uint8``, of any sizes.
 
     Raises:
         UserError: a file cannot be decoded.
@@ -62,7 +62,7 @@ def find_sources(first: Path, second: Path, layout: Task | None = None) -> PairL
 
     Args:
         first, second: the folders.
-        layout: what they show, see :class:`utils.pictures.reading.ReadingRule`.
+        layout: task, used by :class:`utils.pictures.reading.ReadingRule`.
 
     Raises:
         MissingFileError: no such folder.
@@ -74,13 +74,13 @@ def find_sources(first: Path, second: Path, layout: Task | None = None) -> PairL
 
 
 def find_scenes(folder: Path, layout: Task | None = None) -> PairList:
-    """Pairs below one folder.
+    """Find the pairs below one folder.
 
     Args:
-        folder: with one folder a scene, two folders of sides, flat files ``<scene>_<word>``, or a run folder of
-            ``test.py`` that holds the inputs (``save.inputs``).
-        layout: chooses two of a scene's pictures as ``dataset.test.datashell`` does; None takes scenes of two, in the
-            order of their names.
+        folder: contains one folder per scene, two folders of sides, or flat files ``<scene>_<word>``; or a run folder
+            of ``test.py`` with inputs (``save.inputs``).
+        layout: selects two pictures of a scene like ``dataset.test.datashell``; None accepts scenes of two, ordered by
+            name.
 
     Raises:
         MissingFileError: no such folder.
@@ -106,11 +106,11 @@ def _run_inputs(folder: Path) -> list[PairPaths]:
 
 
 def with_truths(sources: PairList, folder: Path) -> PairList:
-    """The pairs with their ground truths from a folder: ``<stem>`` or ``<stem>_gt``, any ending.
+    """Add ground truths from a folder to the pairs: ``<stem>`` or ``<stem>_gt``, any suffix.
 
     Raises:
         MissingFileError: no such folder.
-        UserError: it has none of the pairs' truths.
+        UserError: it contains no ground truth of these pairs.
     """
     problems: list[str] = []
     files = _by_stem(folder, problems)
@@ -126,7 +126,7 @@ def with_truths(sources: PairList, folder: Path) -> PairList:
 
 
 def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Stem -> the one picture of that stem."""
+    """Map each stem to its only picture."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in list_pictures(folder):
         groups[file.stem].append(file)
@@ -136,14 +136,14 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
 
 
 def name_methods(arguments: Sequence[str | Path]) -> list[Method]:
-    """Name methods after their folders; ``NAME=FOLDER`` names one outright.
+    """Name methods after their folders; ``NAME=FOLDER`` sets the name.
 
-    A folder called ``test_images`` (as ``test.py`` makes them), ``fused`` or ``results`` takes its parent's name. Of a
-    run folder, ``test_images`` is taken.
+    A folder called ``test_images`` (from ``test.py``), ``fused`` or ``results`` is named after its parent. For a run
+    folder, ``test_images`` is used.
 
     Raises:
         MissingFileError: a folder does not exist.
-        UserError: two methods get the same name.
+        UserError: two methods have the same name.
     """
     methods: list[Method] = []
     for argument in arguments:

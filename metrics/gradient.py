@@ -1,4 +1,4 @@
-"""Activity and detail: how strongly the fused image changes from pixel to pixel, alone and beside the sources."""
+"""Activity and detail: changes between pixels of the fused image, alone and compared with the sources."""
 
 import cv2
 import numpy as np
@@ -9,9 +9,9 @@ DIAGONAL = float(np.sqrt(0.5))  # weight of diagonal neighbours: one over their 
 
 
 def central_difference(image: np.ndarray, axis: int) -> np.ndarray:
-    """Half the difference of the two neighbours along ``axis``; one-sided at the two edge lines.
+    """Half the difference of the two neighbours along ``axis``; one-sided at the ends.
 
-    An axis of length 1 has no neighbours and gives zeros.
+    Zeros for an axis of length 1.
     """
     return np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image)
 
@@ -56,7 +56,7 @@ def sobel(triple: Triple, x: str, border: int) -> tuple[np.ndarray, np.ndarray, 
     """Sobel derivatives across and down, and their magnitude; whole numbers, hence exact.
 
     Args:
-        border: OpenCV border type (what lies outside the image).
+        border: OpenCV border type.
     """
     across = cv2.Sobel(triple[x], cv2.CV_64F, 1, 0, ksize=3, borderType=border)
     down = cv2.Sobel(triple[x], cv2.CV_64F, 0, 1, ksize=3, borderType=border)

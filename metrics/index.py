@@ -1,4 +1,4 @@
-"""Several reports under one roof: a page that links them, and the same as Markdown, which forges show by itself."""
+"""An index of several reports, as HTML and as Markdown, which code hosts display directly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Chapter:
     """One report of an index.
 
     Attributes:
-        folder: of its ``report.html``, relative to the index.
-        title: its heading.
-        note: what a reader has to know of it.
-        comparison: what it tells.
+        folder: folder of its ``report.html``, relative to the index.
+        title: heading.
+        note: introduction for the reader.
+        comparison: the comparison that it reports.
         sheet: a contact sheet, (H, W, 3) RGB uint8.
     """
 
@@ -39,11 +39,11 @@ def write_index(folder: Path, chapters: Sequence[Chapter], *, title: str, note: 
     """Write ``index.html`` and ``README.md``, and each chapter's sheet as ``<chapter>/pictures.jpg``.
 
     Args:
-        folder: where the chapters' folders lie.
-        chapters: in the order of the page.
-        title: the heading.
-        note: what a reader has to know first.
-        provenance: how all of it was made; shown as given.
+        folder: parent of the chapters' folders.
+        chapters: reports in the order of the page.
+        title: heading.
+        note: introduction for the reader.
+        provenance: origin of all results; shown unchanged.
 
     Returns:
         The files.
@@ -57,9 +57,9 @@ def write_index(folder: Path, chapters: Sequence[Chapter], *, title: str, note: 
 
 
 def _rows(chapters: Sequence[Chapter]) -> dict[str, list[str]]:
-    """Method -> its mean rank in each chapter as text, empty where it has none.
+    """Method -> its mean rank in each chapter as text; empty if not ranked.
 
-    Those ranked everywhere come first, by the mean: a rank among others compares with none of these.
+    Methods ranked in all chapters come first, ordered by their mean; other ranks are not comparable with these.
     """
     ranks = [one.comparison.mean_ranks() for one in chapters]
     methods = dict.fromkeys(name for table in ranks for name in table)

@@ -1,6 +1,6 @@
-"""What the grey levels say: entropy, spread, mutual information and its relatives.
+"""Information in grey levels: entropy, mutual information and related metrics.
 
-Everything here is a function of single and joint histograms; positions do not matter.
+All are functions of single and joint histograms; positions do not matter.
 """
 
 import numpy as np
@@ -53,7 +53,7 @@ def mi_bits(triple: Triple) -> float:
 
 
 def mi(triple: Triple) -> float:
-    """MI in nats. (VIFB stretches the images first, which only renames levels and changes nothing.)"""
+    """MI in nats. (VIFB stretches the images first, which only relabels levels and has no effect.)"""
     return mi_bits(triple) * LN2
 
 
@@ -69,7 +69,7 @@ def mi_bits_tang(triple: Triple) -> float:
 
 
 def ce(triple: Triple) -> float:
-    """CE: mean of the relative entropies D(A, F) and D(B, F), bits, over levels that both images have."""
+    """CE: mean of the relative entropies D(A, F) and D(B, F), bits, over levels present in both images."""
     fused = histogram(triple, "f")
     total = 0.0
     for x in ("a", "b"):

@@ -1,8 +1,8 @@
 """MEF_SSIM: structural similarity of an exposure fusion to a stack of two exposures (Ma et al. 2015).
 
 In every window the desired patch is r = c1 (x1 - mean x1) + c2 (x2 - mean x2), a combination of the sources with
-weights constant in the window. Every sum over a window of r therefore follows from the local moments of x1, x2
-and f, and no patch is ever built.
+weights constant in the window. All sums over a window of r therefore follow from the local moments of x1, x2 and f, and
+patches are never built.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def scale_score(triple: Triple) -> float:
     (c1, c2), length = _weights(triple)
     aa, bb, ab = (_scatter(triple, x, y) for x, y in (("a", "a"), ("b", "b"), ("a", "b")))
     norm = c1 * c1 * aa + c2 * c2 * bb + 2 * c1 * c2 * ab
-    # Where the sources cancel each other only rounding would be left to scale up: leave the patch at 0.
+    # If the sources cancel each other, only rounding would be scaled up: leave the patch at 0.
     alive = norm > 1e-12 * (c1 * c1 * aa + c2 * c2 * bb)
     gain = np.divide(length, np.sqrt(norm, where=alive, out=np.ones_like(norm)), where=alive, out=np.zeros_like(norm))
     c1, c2 = c1 * gain, c2 * gain

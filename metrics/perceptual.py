@@ -85,7 +85,7 @@ def _channel(triple: Triple, x: str, scale: int, recentred: bool) -> tuple[np.nd
 
 
 def _kept_and_given(triple: Triple, x: str, scale: int, recentred: bool, noise: float):
-    """Information maps (in ln units): what F keeps of source ``x``, and what the source gives."""
+    """Information maps (in ln units): information of source ``x`` kept by F, and that of the source."""
     gain, rest, var_x = _channel(triple, x, scale, recentred)
     kept = np.log(1 + gain * gain * var_x / (rest + noise))
     return kept, np.log(1 + var_x / noise)
@@ -130,7 +130,7 @@ def _viff(triple: Triple, recentred: bool) -> float:
 
 
 def viff(triple: Triple) -> float:
-    """VIFF (Han): at each place the information of the source that F resembles less; variances recentred."""
+    """VIFF (Han): at each pixel the information of the source that F resembles less; variances recentred."""
     return _viff(triple, recentred=True)
 
 

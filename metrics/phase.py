@@ -1,4 +1,4 @@
-"""Q_P: phase congruency features of the sources found again in the fused image (Zhao et al. 2007)."""
+"""Q_P: phase congruency features of the sources preserved in the fused image (Zhao et al. 2007)."""
 
 from functools import lru_cache
 
@@ -34,7 +34,7 @@ def _radial_filters(shape: tuple[int, int]) -> list[np.ndarray]:
     plain_y = (np.arange(rows) - rows // 2) / rows
     plain_x = (np.arange(columns) - columns // 2) / columns
     distance = np.hypot(plain_y[:, None], plain_x[None, :])
-    # fftshift where ifftshift is meant, as in the original; it differs for odd sizes.
+    # fftshift instead of ifftshift, as in the original; they differ for odd sizes.
     low_pass = fft.fftshift(1 / (1 + (distance / CUTOFF) ** SHARPNESS))
     filters = []
     for scale in range(N_SCALES):
@@ -126,7 +126,7 @@ def _mean(image: np.ndarray) -> np.ndarray:
 
 
 def _found_again(source: np.ndarray, mask: np.ndarray, fused: np.ndarray, mean_f: np.ndarray, var_f: np.ndarray):
-    """Local correlation of a source's feature with F's, 0 where the source has none."""
+    """Local correlation of a source's feature with that of F; 0 where the source has none."""
     masked = source * mask
     mean_s = _mean(masked)
     var_s = _mean(masked * masked) - mean_s * mean_s

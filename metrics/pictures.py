@@ -1,4 +1,4 @@
-"""The pictures of a report: which pairs are worth a look, where to look first, and a size that a mail can carry."""
+"""Selects and encodes the pictures of a report: which pairs, which region, within a size limit."""
 
 import base64
 import logging
@@ -18,7 +18,7 @@ from utils.pictures.reading import read_grey_or_rgb
 
 log = logging.getLogger(__name__)
 
-# (what the reader is told, ending, coder settings, factor on the side): from exact to small; the first that fits.
+# (description, suffix, encoder settings, scale of the side), from exact to small; the first that fits is used.
 _STEPS = (
     ("lossless WebP", ".webp", (cv2.IMWRITE_WEBP_QUALITY, 101), 1.0),
     ("JPEG, quality 95", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 95), 1.0),
@@ -34,11 +34,11 @@ _MIME = {".webp": "image/webp", ".jpg": "image/jpeg"}
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """How large a report's pictures may be.
+    """Size limits for the pictures of a report.
 
     Attributes:
-        megabytes: all encoded pictures together; coded more tightly, then shrunk, until they fit.
-        side: the longest side in pixels.
+        megabytes: total of all encoded pictures; they are compressed more, then reduced, until they fit.
+        side: longest side in pixels.
     """
 
     megabytes: float = 8.0
@@ -67,7 +67,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """A pair as the report shows it: sources first, then the methods in the order of the table.
+    """A pair in the report: sources first, then the methods in the order of the table.
 
     Attributes:
         size: (width, height) of the files.
@@ -81,10 +81,10 @@ class ShownPair:
 
 
 def choose_stems(comparison: Comparison, count: int) -> list[str]:
-    """The pairs about which the methods disagree most, in the order of the data set.
+    """The pairs on which the methods disagree most, in the order of the data set.
 
-    Disagreement of a pair: for each metric, the standard deviation over the methods divided by the metric's
-    standard deviation over everything; then the mean over the metrics. With one method, the first pairs.
+    The disagreement on a pair is, for each metric, the standard deviation over the methods divided by the metric's
+    overall standard deviation, averaged over the metrics. With one method, the first pairs are used.
     """
     stems = list(comparison.stems)
     if len(comparison.ranked) < 2 or count >= len(stems):
@@ -104,10 +104,10 @@ def choose_stems(comparison: Comparison, count: int) -> list[str]:
 
 
 def load_pairs(comparison: Comparison, stems: Sequence[str], side: int) -> list[ShownPair]:
-    """Read the sources and every method's picture of the chosen pairs, each side at most ``side`` pixels.
+    """Read the sources and results of the chosen pairs, with sides of at most ``side`` pixels.
 
     Raises:
-        UserError: a stem is not among the pairs.
+        UserError: an unknown stem.
     """
     known = {pair.stem: pair for pair in comparison.sources.pairs}
     methods = {method.name: method for method in comparison.methods}
@@ -130,7 +130,7 @@ def load_pairs(comparison: Comparison, stems: Sequence[str], side: int) -> list[
 
 
 def source_labels(pair: PairPaths) -> tuple[str, str]:
-    """What to call the two sources: their folders' names (``ir``, ``vi``), or within one folder their own."""
+    """Labels of the two sources: the names of their folders (``ir``, ``vi``), or of the files within one folder."""
     if pair.first.parent != pair.second.parent:
         names = pair.first.parent.name, pair.second.parent.name
     else:
@@ -139,7 +139,7 @@ def source_labels(pair: PairPaths) -> tuple[str, str]:
 
 
 def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
-    """The picture with its longest side at most ``side``; never enlarged."""
+    """Reduce a picture to a longest side of at most ``side``; never enlarged."""
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -158,10 +158,10 @@ def crop_at(pixels: np.ndarray, focus: tuple[float, float], share: float = 0.25)
 
 
 def encode_all(pairs: Sequence[ShownPair], limits: PictureLimits) -> tuple[list[list[str]], str]:
-    """Data URIs of all pictures, together within ``limits.megabytes`` if any step allows it.
+    """Data URIs of all pictures, within ``limits.megabytes`` if possible.
 
     Returns:
-        For each pair the URIs of its pictures, and how they are coded, in words.
+        For each pair the URIs of its pictures, and a description of the encoding.
     """
     budget = limits.megabytes * 1e6
     for told, ending, settings, factor in _STEPS:
@@ -198,10 +198,10 @@ def _encode(pairs: Sequence[ShownPair], prepare: Callable[[np.ndarray], np.ndarr
 
 
 def _focus(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Centre of the window (an eighth of the shorter side) in whose details the results, else the sources, differ most.
+    """Centre of the window (an eighth of the shorter side) where details of the results, or else sources, differ most.
 
-    Details are what is left when the mean of a window twice as wide is taken away: a difference of brightness alone
-    is seen without a magnifier.
+    Details are differences from the mean of a window twice as wide, since a difference in brightness is visible without
+    a magnifier.
     """
     chosen = pictures[2:] if len(pictures) > 3 else pictures
     height, width = pictures[0].shape[:2]

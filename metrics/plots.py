@@ -1,4 +1,4 @@
-"""One plot a metric: the scores of every pair, a row for each method, as small SVG that a page can style."""
+"""One plot per metric, with the scores of every pair and one row per method, as SVG styled by the page."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ TOP = 8
 AXIS = 24
 RIGHT = 12
 MAX_LABEL = 17
-# Beyond this many pairs a row is its box and its whiskers: a thousand dots say nothing and weigh much.
+# With more pairs, only box and whiskers are drawn: a thousand dots are unreadable and large.
 MAX_DOTS = 60
 
 
@@ -28,7 +28,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Row:
-    """One method's line of a plot; x in the picture's units."""
+    """The row of one method in a plot; x in units of the drawing."""
 
     method: str
     label: str
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plot:
-    """Everything a template needs to draw one metric."""
+    """The data that a template needs to draw one metric."""
 
     name: str
     better: str
@@ -121,7 +121,7 @@ def _row(method: str, y: float, values: np.ndarray, pairs: Sequence[int], mean: 
 
 
 def _wants_log(values: np.ndarray) -> bool:
-    """True where one linear axis would press most values into a corner."""
+    """Whether a linear axis would compress most values into a corner."""
     if values.size < 5 or values.min() <= 0:
         return False
     low, high = np.percentile(values, [5, 95])
@@ -145,6 +145,6 @@ def _tick_text(value: float) -> str:
 
 
 def _summary(comparison: Comparison, name: str, means: dict[str, float]) -> str:
-    """The plot in words, for those who do not see it."""
+    """Text alternative of the plot."""
     told = ", ".join(f"{method} {mean:.4g}" for method, mean in means.items())
     return f"{name} of {len(comparison.stems)} pairs by method. Means: {told}."

@@ -1,4 +1,4 @@
-"""Worker processes for the metrics, beside a program that is busy with other things."""
+"""Worker processes for the metrics, running concurrently with the main program."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ import numpy as np
 
 from metrics import compute
 
-# A worker is one thread of arithmetic: more would fight with the fusing for the same cores.
+# One thread per worker: more would compete with fusing for the same cores.
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
                                       "NUMBA_NUM_THREADS")}
 _QUEUED_PER_WORKER = 4
@@ -25,12 +25,12 @@ _QUEUED_PER_WORKER = 4
 class Pool:
     """Worker processes that measure pictures.
 
-    Workers are spawned, never forked, so the pool is safe beside PyTorch and its threads. They import this package
-    and not the caller's script. They run at a lower priority than the caller, leave Ctrl-C to it and end when it dies.
-    A submission waits while too many calls are queued, so the memory stays bounded.
+    Workers are spawned, never forked, so the pool is safe with PyTorch and its threads. They import this package but
+    not the caller's script, run at a lower priority, leave Ctrl-C to the caller and end when it dies. Submissions wait
+    while too many calls are queued, which bounds the memory.
 
     Args:
-        workers: processes; 0 works inside ``submit``, in the calling process.
+        workers: number of processes; 0 works inside ``submit``, in the calling process.
     """
 
     def __init__(self, workers: int = 1) -> None:
@@ -45,7 +45,7 @@ class Pool:
                     self._executor.submit(_no_work)
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> Future:
-        """Queue a call. ``work`` is a function of a module; the future has its result or error."""
+        """Queue a call. ``work`` is a module-level function; the future has its result or error."""
         future: Future = Future()
         if self._executor is None:
             try:
@@ -62,7 +62,7 @@ class Pool:
         return future
 
     def close(self) -> None:
-        """Stop the workers; what is still queued is dropped."""
+        """Stop the workers; queued calls are dropped."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -74,7 +74,7 @@ class Pool:
 
 
 def _start_worker() -> None:
-    """One thread, low priority, and the compiled metrics loaded before the first picture comes."""
+    """Use one thread and low priority, and load the compiled metrics before the first picture arrives."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     with contextlib.suppress(AttributeError, OSError):
@@ -84,21 +84,21 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker that waits for work would outlive a caller that was killed."""
+    """End this worker when its parent is gone: an idle worker would outlive a killed caller."""
     connection.wait([parent_process().sentinel])
     os._exit(1)
 
 
 def _no_work() -> None:
-    """What the first submission does, so that the workers start at once."""
+    """An empty first job, so that the workers start immediately."""
 
 
 @contextlib.contextmanager
 def _plain_start() -> Iterator[None]:
     """Start workers with one thread each and without importing the caller's script.
 
-    A spawned process runs the script again as ``__mp_main__`` to find its functions; ours are in this package, and
-    a script that imports PyTorch would cost each worker seconds and hundreds of megabytes.
+    A spawned process normally runs the script again as ``__mp_main__`` to find its functions. Ours are in this package,
+    and a script that imports PyTorch would cost each worker seconds and hundreds of megabytes.
     """
     main, environment = sys.modules["__main__"], {name: os.environ.get(name) for name in _ONE_THREAD}
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -117,9 +117,9 @@ def _plain_start() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Start processes that never hear a terminal's Ctrl-C or hang-up, which it sends to them as well.
+    """Start processes that ignore Ctrl-C and hang-up, which a terminal also sends to them.
 
-    They inherit the signals as blocked. In this process they wait until the block ends.
+    They inherit the signals as blocked. In this process the signals are delivered after the block.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -1,7 +1,7 @@
 """Windowed quality indices after Piella (Q_S, Q_W, Q_E), Cvejic (Q_C) and Yang (Q_Y).
 
-They divide local variances by each other or look at their sign, so in flat windows the one-pass formula's
-rounding noise decides. The defaults set those moments to exactly 0; the plain forms are the toolboxes'.
+They divide local variances by each other or use their sign, so in flat windows they depend on the rounding noise of the
+one-pass formula. The defaults set those moments to exactly 0; the plain forms are those of the toolboxes.
 """
 
 import cv2
@@ -12,7 +12,7 @@ from .triple import Triple, shared
 from .windows import GAUSS7, GAUSS11, covariance
 
 NO_CONSTANTS = (2e-16, 2e-16)
-AGREEMENT = 0.75  # Q_Y: from this similarity on the sources count as saying the same
+AGREEMENT = 0.75  # Q_Y: similarity from which the sources count as equal
 
 
 @shared

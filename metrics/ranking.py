@@ -1,4 +1,4 @@
-"""Several methods on one data set, side by side: ranks for each metric and their mean."""
+"""Compares several methods on one data set: ranks for each metric and their mean."""
 
 import hashlib
 import math
@@ -25,7 +25,7 @@ def rank(values: Sequence[float], better: str) -> list[float]:
     """Ranks, 1 is best; equal values share the mean of their ranks.
 
     Args:
-        values: one number a method; infinite ones are the best or the worst, as the direction says.
+        values: one number per method; infinite ones are the best or the worst, depending on the direction.
         better: ``higher``, ``lower`` or ``nearest0`` (the smaller absolute value).
 
     Raises:
@@ -37,7 +37,7 @@ def rank(values: Sequence[float], better: str) -> list[float]:
     cost = -numbers if better == "higher" else np.abs(numbers) if better == "nearest0" else numbers
     if np.isnan(cost).any():
         raise ValueError("rank: NaN has no rank; leave the pairs out for which a method is not defined")
-    # 12 digits: what two orders of summation make of one number must not decide a rank
+    # 12 digits: rounding that depends on the order of summation must not affect a rank
     return [float(place) for place in rankdata([float(f"{value:.12g}") for value in cost], method="average")]
 
 
@@ -50,9 +50,10 @@ def direction(name: str) -> str:
 class Comparison:
     """The scores of several methods.
 
-    Ranks compare means over the same pairs. So a method without a score for some pair is shown but not ranked, and so
-    is one for which a metric that others have is defined nowhere (CC of a constant picture, say): a mean rank over
-    fewer metrics compares nothing. Of the ranked methods, each metric is ranked on the pairs where all are defined.
+    Ranks compare means over the same pairs. Therefore a method that lacks a score for some pair is shown but not
+    ranked. The same holds for a method for which a metric that others have is never defined (such as CC of constant
+    pictures), because mean ranks over fewer metrics are not comparable. Each metric is ranked on the pairs where it is
+    defined for all ranked methods.
 
     Attributes:
         sources: the pairs.
@@ -72,12 +73,12 @@ class Comparison:
 
     @property
     def rule(self) -> ReadingRule:
-        """How the sources' values were mapped on reading."""
+        """How the values of the sources were mapped on reading."""
         return next(iter(self.scores.values())).rule
 
     @cached_property
     def undefined(self) -> dict[str, tuple[str, ...]]:
-        """Method with a score for every pair -> metrics that are defined for none of its pairs, but for others'."""
+        """Method with scores for all pairs -> metrics that are defined for none of its pairs but for other methods."""
         whole = [name for name, scores in self.scores.items() if len(scores.values) == len(self.stems)]
         nowhere = {name: {metric for metric in self.names if np.isnan(self.scores[name].column(metric)).all()}
                    for name in whole}
@@ -122,7 +123,7 @@ class Comparison:
         return sorted(self.ranked, key=lambda name: means.get(name, 0.0)) + list(self.partial)
 
     def problems(self) -> list[str]:
-        """One line for everything that was not scored: unpaired sources, missing results, wrong sizes."""
+        """One line for each item that was not scored: unpaired sources, missing results, wrong sizes."""
         lines = list(self.sources.problems)
         if len(self.ranked) > 1:
             lines += [f"{metric}: ranked on {len(stems)} of {len(self.stems)} pairs, where every ranked method is "
@@ -179,9 +180,9 @@ class Comparison:
 
 
 def file_name(name: str) -> str:
-    """A method's or pair's name with everything a file name should not hold replaced by ``-``.
+    """The name of a method or pair with characters unsuitable for file names replaced by ``-``.
 
-    A name that is too long for a file keeps its beginning and gets a checksum.
+    Names that are too long are truncated and get a checksum.
     """
     plain = "".join(letter if letter.isalnum() or letter in "._-+" else "-" for letter in name)
     if len(plain) <= _LONGEST_NAME:

@@ -1,4 +1,4 @@
-"""What a fusing run records of its scores: tables for each pair, their mean, and the report if wanted."""
+"""Records the scores of a fusing run: tables for each pair, means, and an optional report."""
 
 import logging
 from dataclasses import replace
@@ -17,7 +17,7 @@ def record_scores(scores: Scores, sources: PairList, folder: Path, provenance: P
                   report: bool = False) -> str:
     """Write ``metrics.csv`` and ``metrics.json``, and ``report.html`` and ``report.md`` if wanted.
 
-    With several processes, each calls it with its share and the main one writes.
+    With several processes, each passes its share and the main process writes.
 
     Args:
         scores: of this process's pairs.

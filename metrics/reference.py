@@ -1,7 +1,7 @@
 """Errors and correlations between the fused image and the sources (or a ground truth).
 
-All of them follow from sums of pixels and of products of pixels. These are whole numbers, kept exact, so that
-"F equals a source" is seen as exactly that.
+All of them follow from sums of pixels and of products of pixels. These are exact integers, so that F being equal to a
+source is detected exactly.
 """
 
 import math
@@ -55,7 +55,7 @@ def mse_tang(triple: Triple) -> float:
 
 
 def rmse(triple: Triple) -> float:
-    """RMSE as VIFB has it: the root is taken before dividing by the number of pixels (see the docs)."""
+    """RMSE as in VIFB: the root is taken before dividing by the number of pixels (see the docs)."""
     roots = math.sqrt(squared_error(triple, "a", "f")) + math.sqrt(squared_error(triple, "b", "f"))
     return roots / (2 * triple.size)
 
@@ -68,7 +68,7 @@ def _decibel(peak: float, error: float) -> float:
 
 
 def psnr(triple: Triple) -> float:
-    """PSNR as VIFB and MEFB have it, with their RMSE where an MSE belongs (see the docs)."""
+    """PSNR as in VIFB and MEFB, with their RMSE in place of an MSE (see the docs)."""
     return _decibel(PEAK, math.sqrt(rmse(triple)))
 
 
@@ -78,12 +78,12 @@ def psnr_cddfuse(triple: Triple) -> float:
 
 
 def psnr_tang(triple: Triple) -> float:
-    """PSNR with the 0..1 MSE below a 0..255 peak: the true one plus 48.13 dB."""
+    """PSNR with a peak of 255 over an MSE on 0..1: the true PSNR plus 48.13 dB."""
     return _decibel(PEAK, math.sqrt(mse_tang(triple)))
 
 
 def psnr_true(triple: Triple) -> float:
-    """PSNR as the textbook has it: 10 log10(255² / MSE), MSE averaged over the two sources."""
+    """PSNR as in textbooks: 10 log10(255² / MSE), MSE averaged over the two sources."""
     return _decibel(PEAK, math.sqrt(mse(triple)))
 
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file that needs nothing else, and the same as Markdown."""
+"""Writes the report of a comparison as one self-contained HTML file and as Markdown."""
 
 import contextlib
 import json
@@ -26,12 +26,12 @@ ARROWS = {"higher": "↑", "lower": "↓", "nearest0": "→0"}
 WORDS = {"higher": "higher is better", "lower": "lower is better", "nearest0": "nearer to 0 is better"}
 MARKDOWN_COLUMNS = 4
 DETAIL_SIDE = 240
-_WRITTEN = ".written"  # which files of a folder are the report's
+_WRITTEN = ".written"  # list of the report's files in a folder
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table as text; ``place`` is ``best``, ``second`` or empty."""
+    """A number of the table as text; ``place`` is ``best``, ``second`` or empty."""
 
     mean: str
     std: str
@@ -42,7 +42,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One method's row of the table."""
+    """The row of one method in the table."""
 
     method: str
     pairs: int
@@ -64,19 +64,19 @@ def write_report(comparison: Comparison, folder: str | Path, *, title: str, prov
                  limits: PictureLimits | None = None, html: bool = True, markdown: bool = True) -> list[Path]:
     """Write ``report.html``, and ``report.md`` with its pictures in ``report_files/``; an earlier report is replaced.
 
-    Other files in these folders stay.
+    Other files in these folders are kept.
 
     Args:
-        comparison: what to tell.
-        folder: where to write.
-        title: the heading.
-        provenance: how the numbers were made; shown as given.
-        note: what a reader has to know first, below the title.
-        links: text -> address of neighbouring pages, for the HTML file.
-        stems: the pairs to show; None: those about which the methods disagree most.
-        count: how many of those.
-        limits: how large the HTML file's pictures may be.
-        html, markdown: which of the two to write.
+        comparison: the comparison to report.
+        folder: output folder.
+        title: heading.
+        provenance: origin of the numbers; shown unchanged.
+        note: introduction below the title.
+        links: text -> address of related pages, for the HTML file.
+        stems: the pairs to show; None: those on which the methods disagree most.
+        count: number of those pairs.
+        limits: size limits for the pictures of the HTML file.
+        html, markdown: which formats to write.
 
     Returns:
         The report files.
@@ -101,8 +101,8 @@ def write_report(comparison: Comparison, folder: str | Path, *, title: str, prov
 
 
 def decimals(values: Sequence[float]) -> int:
-    """Digits after the point that tell the values apart: four significant ones, at most three digits, more only
-    where the values lie closer together."""
+    """Digits after the decimal point that distinguish the values: four significant digits, at most three decimals,
+    more only if the values are closer together."""
     good = [abs(value) for value in values if math.isfinite(value)]
     largest = max(good, default=0.0)
     if largest == 0:
@@ -115,7 +115,7 @@ def decimals(values: Sequence[float]) -> int:
 
 
 def describe(comparison: Comparison, title: str, provenance: Provenance, note: str = "") -> dict[str, Any]:
-    """What the templates tell of a comparison, HTML and Markdown."""
+    """The content of a comparison for the HTML and Markdown templates."""
     lines = _lines(comparison)
     return {
         "title": title,
@@ -137,7 +137,7 @@ def describe(comparison: Comparison, title: str, provenance: Provenance, note: s
 
 
 def _lines(comparison: Comparison) -> tuple[Line, ...]:
-    """The table, row by row: ranked methods by mean rank, then those with some pairs only."""
+    """The rows of the table: ranked methods by mean rank, then methods with only some pairs."""
     order, ranks, mean_ranks = comparison.order(), comparison.ranks(), comparison.mean_ranks()
     means = {method: comparison.scores[method].mean() for method in order}
     stds = {method: comparison.scores[method].std() for method in order}
@@ -163,7 +163,7 @@ def _lines(comparison: Comparison) -> tuple[Line, ...]:
 
 
 def _places(costs: dict[str, float]) -> dict[str, str]:
-    """Who is best and who second, by distinct values; empty where fewer than two methods or all tie."""
+    """The best and the second best method, by distinct values; empty for fewer than two methods or if all tie."""
     levels = sorted(set(costs.values()))
     if len(levels) < 2:
         return {}
@@ -174,7 +174,7 @@ def _places(costs: dict[str, float]) -> dict[str, str]:
 
 
 def _headline(comparison: Comparison) -> str:
-    """One sentence on the mean ranks."""
+    """A sentence about the mean ranks."""
     means = comparison.mean_ranks()
     if len(means) < 2:
         return ""
@@ -202,8 +202,8 @@ def _place_text(rank: float | None) -> str:
 
 
 def _environment(html: bool) -> "Environment":
-    """Templates; HTML and SVG escape what they are given, Markdown only what would break its tables."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: scoring alone does without the extra
+    """The template environment; HTML and SVG escape all values, Markdown only what would break its tables."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported here: scoring does not need this extra
     from markupsafe import Markup
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=html,
@@ -215,7 +215,7 @@ def _environment(html: bool) -> "Environment":
 
 
 def render(path: Path, template: str, content: dict[str, Any]) -> Path:
-    """Write a template of this room, filled; ``.html.j2`` escapes what it is given."""
+    """Render a template of this package to a file; ``.html.j2`` escapes all values."""
     text = _environment(template.endswith(".html.j2")).get_template(template).render(content)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -223,7 +223,7 @@ def render(path: Path, template: str, content: dict[str, Any]) -> Path:
 
 
 def _write_files(folder: Path, plots: Sequence, pairs: Sequence[ShownPair]) -> dict[str, Any]:
-    """The Markdown's pictures: a plot a metric, and for each shown picture itself and its magnified region.
+    """Write the pictures of the Markdown report: a plot per metric, and each shown picture with a magnified region.
 
     Returns:
         ``plot_files`` and ``picture_rows``: for each pair, rows of (label, picture, detail), relative paths.
@@ -254,7 +254,7 @@ def _write_files(folder: Path, plots: Sequence, pairs: Sequence[ShownPair]) -> d
 
 
 def _remove_written(folder: Path) -> None:
-    """Removes what an earlier report wrote into its folder, and nothing else."""
+    """Remove the files that an earlier report wrote to its folder, and nothing else."""
     listing = folder / _WRITTEN
     if not listing.is_file():
         return

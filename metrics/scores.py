@@ -1,4 +1,4 @@
-"""What scoring one method gives: a value for each pair and metric, their mean and spread, and the files of them."""
+"""The scores of one method: values for each pair and metric, mean and standard deviation, and their files."""
 
 import csv
 import io
@@ -23,12 +23,12 @@ class Scores:
 
     Attributes:
         names: the metrics, in the order of the columns.
-        values: stem -> metric -> value; NaN where a metric is not defined for the pair.
-        seconds: stem -> seconds of fusing, where the caller told them.
+        values: stem -> metric -> value; NaN if a metric is not defined for the pair.
+        seconds: stem -> fusing time in seconds, if given.
         sizes: stem -> (width, height) in pixels.
         problems: one line for each pair or value that could not be scored.
         colour: ``grey`` or ``channels``.
-        rule: how the sources' values were mapped on reading.
+        rule: how the values of the sources were mapped on reading.
     """
 
     names: tuple[str, ...]
@@ -48,7 +48,7 @@ class Scores:
         return np.array([row[name] for row in self.values.values()], dtype=np.float64)
 
     def mean(self) -> dict[str, float]:
-        """Mean over the pairs for which a metric is defined, infinite where a value is; NaN if there is none."""
+        """Mean over the pairs for which a metric is defined; infinite if a value is, NaN without values."""
         return {name: mean_of(self.column(name)) for name in self.names}
 
     def std(self) -> dict[str, float]:
@@ -73,7 +73,7 @@ class Scores:
         }
 
     def write_csv(self, path: str | Path, provenance: Provenance | None = None) -> None:
-        """One row a pair, then the rows ``mean`` and ``std``; lines with ``#`` at the top say how it was made."""
+        """Write one row per pair, then the rows ``mean`` and ``std``; ``#`` lines at the top give the provenance."""
         rows = [["stem", "width", "height", "seconds", *self.names]]
         for stem, row in self.values.items():
             size = self.sizes.get(stem, ("", ""))
@@ -86,18 +86,18 @@ class Scores:
         write_table(path, rows, provenance)
 
     def write_json(self, path: str | Path, provenance: Provenance | None = None) -> None:
-        """The same as one JSON object, with the provenance under ``provenance``."""
+        """Write the same content as one JSON object, with the provenance under ``provenance``."""
         write_json(path, {"provenance": dict(provenance or {}), **self.as_dict()})
 
 
 def told(rule: ReadingRule) -> dict[str, str]:
-    """A reading rule for a record, under the names that option files and the command line use."""
+    """A reading rule for a record, with the names of option files and the command line."""
     joint = {None: "by layout", True: "yes", False: "no"}[rule.joint]
     return {"range": rule.value_range, "ir_range": rule.infrared_range or rule.value_range, "range_joint": joint}
 
 
 def merge(parts: Sequence[Scores]) -> Scores:
-    """One set of scores from those of several processes that shared the pairs; stems in order."""
+    """Merge the scores of processes that shared the pairs; stems in order."""
     first = parts[0]
     stems = sorted(stem for part in parts for stem in part.values)
     joined = {name: {stem: value for part in parts for stem, value in getattr(part, name).items()}
@@ -118,7 +118,7 @@ def write_table(path: str | Path, rows: Sequence[Sequence[Any]], provenance: Pro
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON (NaN is null, infinity the text ``inf``), whole or not at all."""
+    """Write strict JSON (NaN is null, infinity the text ``inf``) atomically."""
     text = json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -134,7 +134,7 @@ def one_line(value: Any) -> str:
 
 
 def mean_of(values: np.ndarray) -> float:
-    """Mean of what is not NaN; infinite where a value is."""
+    """Mean of the values that are not NaN; infinite if a value is."""
     values = values[~np.isnan(values)]
     with np.errstate(invalid="ignore"):  # +inf and -inf have no mean
         return float(values.mean()) if values.size else math.nan
@@ -154,7 +154,7 @@ def _plain(values: Mapping[str, float]) -> dict[str, float | str | None]:
 
 
 def _strict(value: Any) -> Any:
-    """Copy of nested plain data in which everything that JSON lacks has become null or text."""
+    """Copy of nested plain data with values that JSON lacks replaced by null or text."""
     if isinstance(value, Mapping):
         return {str(key): _strict(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

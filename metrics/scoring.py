@@ -1,4 +1,4 @@
-"""From names and pictures to numbers."""
+"""Computes metrics by name."""
 
 import difflib
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def expand(names: str | Sequence[str]) -> list[str]:
-    """Names of metrics from what an option file or a command line says.
+    """Expand the metrics of an option file or command line to names.
 
     Args:
         names: "common" (the ten most reported), "all" (the default of every metric, no variants), "none", one
@@ -29,7 +29,7 @@ def expand(names: str | Sequence[str]) -> list[str]:
         Names in the order given, each once.
 
     Raises:
-        UserError: a name that does not exist; the message offers the nearest ones.
+        UserError: unknown name; the message suggests the closest ones.
     """
     if isinstance(names, str):
         names = [part.strip() for part in names.split(",") if part.strip()]
@@ -47,10 +47,10 @@ def expand(names: str | Sequence[str]) -> list[str]:
 
 
 def find(name: str) -> Metric:
-    """The metric of this name.
+    """The metric with a name.
 
     Raises:
-        UserError: no such metric; the message offers the nearest ones.
+        UserError: no such metric; the message suggests the closest ones.
     """
     if name in METRICS:
         return METRICS[name]
@@ -71,17 +71,18 @@ def compute(
     """Score one fused image against its two sources.
 
     Args:
-        names: as `expand` takes them.
+        names: as in `expand`.
         a, b, f: sources and fused image, uint8, (H, W), (H, W, 1) or (H, W, 3) in RGB order, equal height and
-            width. For infrared and visible pairs the order of a and b does not matter, but for FMI and Q_G.
-        colour: "grey": three channels become grey first (BT.601, rounded). "channels": mean of the values of the
-            three channels, as VIFB and MEFB do; a one-channel source serves each channel; if F has one channel,
-            the same as "grey".
-        truth: ground truth, for the metrics that compare with one.
+            width. a is the infrared picture for TCK and TCV; otherwise the order of a and b matters only for FMI and
+            Q_G.
+        colour: "grey": three channels are converted to grey first (BT.601, rounded). "channels": mean of the values
+            of the three channels, as in VIFB and MEFB; a one-channel source is used for each channel; if F has one
+            channel, the same as "grey".
+        truth: ground truth, for metrics that need one.
 
     Returns:
-        Value by name, in the order of the names. NaN where a metric is not defined: an image smaller than its
-        `min_side`, or constant where it divides by a spread; docs/METRICS.md says which.
+        Value by name, in the order of the names. NaN if a metric is not defined: for images smaller than its
+        `min_side`, or constant ones if it divides by a deviation; see docs/METRICS.md.
 
     Raises:
         UserError: unknown name, wrong type or shape, empty, NaN pixels, sizes that differ, missing ground truth.
@@ -99,7 +100,7 @@ def compute(
 
 
 def _by_family(metrics: Iterable[Metric], planes: list[Triple]) -> dict[str, float]:
-    """Values, family by family, so that the arrays kept for one family are gone before the next one's."""
+    """Compute values family by family, so that shared arrays of a family are freed before the next."""
     families: dict[str, list[Metric]] = {}
     for metric in metrics:
         families.setdefault(metric.family, []).append(metric)
@@ -124,7 +125,7 @@ def _value(metric: Metric, triple: Triple) -> float:
 
 @cache
 def _warn_small(name: str, needed: int, shape: tuple[int, int]) -> None:
-    """Say once per metric and size that an image is too small for it."""
+    """Warn once per metric and size that an image is too small."""
     logger.warning("%s needs images of %d pixels a side or more; %d x %d gives NaN", name, needed, *shape[::-1])
 
 

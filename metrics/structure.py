@@ -20,7 +20,7 @@ def similarity(
     flat_rule: bool = False,
     sample: float = 1.0,
 ) -> np.ndarray:
-    """SSIM map of two images on the positions whose window lies inside.
+    """SSIM map of two images at positions whose window lies inside.
 
     Args:
         constants: C1 and C2.
@@ -71,7 +71,7 @@ def ssim_tang(triple: Triple) -> float:
 
 
 def halve(image: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels at rows and columns 0, 2, 4, ...; an odd last line is paired with itself."""
+    """Means of 2 x 2 pixels at rows and columns 0, 2, 4, ...; an odd last row or column is paired with itself."""
     padded = np.pad(image, ((0, 1), (0, 1)), mode="edge")
     top, bottom = padded[:-1:2], padded[1::2]
     return (top[:, :-1:2] + top[:, 1::2] + bottom[:, :-1:2] + bottom[:, 1::2]) / 4
@@ -85,7 +85,7 @@ def halved(triple: Triple) -> Triple:
 
 @shared
 def ms_ssim(triple: Triple, x: str) -> float:
-    """MS_SSIM (Wang) of image ``x`` and F on five scales; a negative scale mean counts 0."""
+    """MS_SSIM (Wang) of image ``x`` and F on five scales; a negative scale mean counts as 0."""
     value = 1.0
     for scale, weight in enumerate(WANG_WEIGHTS):
         if scale < len(WANG_WEIGHTS) - 1:

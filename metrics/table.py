@@ -1,4 +1,4 @@
-"""The one table of metrics: name, definition, inputs, range, direction, cost. Everything else reads it."""
+"""The table of all metrics: name, definition, inputs, range, direction, cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,16 +30,16 @@ class Metric:
     """One metric as one toolbox (or textbook) defines it.
 
     Attributes:
-        name: what users type: a plain name ("SSIM") or one toolbox's variant ("SSIM@CDDFuse").
-        key: definition in full, METRIC@TOOLBOX; "-flat" at its end: flat windows follow a fixed rule.
+        name: name for users: plain ("SSIM") or with a toolbox ("SSIM@CDDFuse").
+        key: full definition, METRIC@TOOLBOX; the suffix "-flat" marks the fixed rule for flat windows.
         function: from a triple of grey images to the value.
         better: which direction is better; "nearest0": the smaller magnitude.
         low, high: range of the values.
         cost: at 480 x 640 on one core; "instant" below 20 ms, "fast" below 0.2 s, "slow" above.
         min_side: smallest image side; below it the value is NaN.
-        says: one line on what it measures.
-        inputs: images it looks at: "a", "b" sources, "f" fused, "t" ground truth.
-        grey_only: computed on grey images even where colour is asked for per channel.
+        says: one line about what it measures.
+        inputs: images that it uses: "a", "b" sources, "f" fused, "t" ground truth.
+        grey_only: computed on grey images even with ``colour="channels"``.
     """
 
     name: str
@@ -66,16 +66,16 @@ class Metric:
 
     @property
     def is_default(self) -> bool:
-        """Whether it is what a plain name stands for; variants go by their key."""
+        """Whether it is the definition of a plain name; variants are named by their key."""
         return self.name != self.key
 
     @property
     def definition(self) -> str:
-        """Where the documentation defines it."""
+        """Its section in the documentation."""
         return f"docs/METRICS.md#{_HEADINGS.get(self.base, self.base).lower()}"
 
 
-# Names that the documentation treats under another name's heading.
+# Names documented under the heading of another name.
 _HEADINGS = {
     "MI_bits": "MI", "SSIM_mean": "SSIM", "SSIM_truth": "PSNR_truth", "PSNR_true": "PSNR", "Q_TE185": "Q_TE",
     "Q_TE_textbook": "Q_TE", "MS_SSIM_A": "MS_SSIM", "MS_SSIM_B": "MS_SSIM", "MEF_SSIM_scale1": "MEF_SSIM",
@@ -197,7 +197,7 @@ _VARIANTS = {
     "TCV": {"TCV@infrared": targets.tcv},
 }  # fmt: skip
 
-# Where a variant differs from its namesake in more than the function.
+# Variants that differ from their namesake in more than the function.
 _CHANGES = {
     "Q_TE_textbook": {"low": 0, "high": inf, "says": "Tsallis MI, marginals as the formula has them"},
     "MSE@Tang": {"high": 1},
@@ -213,7 +213,7 @@ _CHANGES = {
     "MEF_SSIM_scale2@MEFB": {"low": -1, "min_side": 22},
     "MEF_SSIM_scale3@MEFB": {"low": -1},
     "NABF1@Tang": {"high": 2},
-    # Rounding noise in flat windows knows no bounds.
+    # Rounding noise in flat windows is unbounded.
     "Q_C@MEFB": {"low": -inf, "high": inf},
     "Q_C@Liu": {"low": -inf, "high": inf},
     "Q_Y@MEFB": {"low": -inf, "high": inf},

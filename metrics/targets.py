@@ -1,9 +1,9 @@
-"""Metrics of infrared fusion that ask for the warm targets: TCK and TCV. Image A is the infrared picture.
+"""Metrics for warm targets in infrared fusion: TCK and TCV. Image A is the infrared picture.
 
-A target is a connected region (four neighbours) of A brighter than max(0.55, its 97 % quantile) of the range, of 25
-pixels or more, whose mean exceeds that of the ring around it by 0.15 or more. The ring is what six dilations of the
-region add, without two dilations of all bright pixels; it needs 10 pixels. A target's contrast in a picture is its mean
-there less the ring's.
+A target is a connected region (four neighbours) of A brighter than max(0.55, its 97 % quantile) of the range, of at
+least 25 pixels, whose mean exceeds that of its ring by at least 0.15. The ring consists of the pixels added by six
+dilations of the region, except those within two dilations of any bright pixel; it needs at least 10 pixels. The
+contrast of a target in a picture is its mean minus that of its ring.
 """
 
 from collections.abc import Callable, Iterator
@@ -69,5 +69,5 @@ def tck(triple: Triple) -> float:
 
 
 def tcv(triple: Triple) -> float:
-    """TCV: how visible warm targets are, in either polarity, beside the source that shows each best."""
+    """TCV: visibility of warm targets, of either polarity, relative to the source that shows each best."""
     return _mean_share(triple, lambda a, b, f: np.abs(f) / np.maximum(np.abs(a), np.abs(b)), 0)

@@ -1,7 +1,7 @@
-"""Two sources and their fused image, and what the metrics share about them.
+"""Two sources and their fused image, with intermediate results shared by the metrics.
 
-A metric is a function of one `Triple`. Whatever two metrics both need (joint histograms, local moments, Sobel
-gradients, the half-size images) is a function marked `@shared`: it runs once per triple and argument list.
+A metric is a function of one `Triple`. Intermediate results that several metrics need (joint histograms, local moments,
+Sobel gradients, half-size images) are functions marked `@shared`, which run once per triple and argument list.
 Images are named by one letter: "a" and "b" (sources), "f" (fused), "t" (ground truth, optional).
 """
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Triple:
-    """Sources, fused image and the intermediate results kept for them.
+    """Sources, fused image and cached intermediate results.
 
     Args:
         a, b, f: (H, W), one channel, equal shapes, grey levels 0..255 (or numbers derived from them).
@@ -47,7 +47,7 @@ class Triple:
         return self.images[which]
 
     def levels(self, which: str) -> np.ndarray:
-        """(H, W) uint8 grey levels of one image; only for triples that hold whole levels 0..255."""
+        """(H, W) uint8 grey levels of one image; only for triples of integers in 0..255."""
         return self.images[which].astype(np.uint8)
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Triple":
@@ -55,12 +55,12 @@ class Triple:
         return Triple(**{k: change(v) for k, v in self.images.items()})
 
     def forget(self) -> None:
-        """Drop the intermediate results (they hold many arrays of the image's size)."""
+        """Drop the intermediate results, which include many arrays of the image's size."""
         self.kept.clear()
 
 
 def shared(function: Callable[P, T]) -> Callable[P, T]:
-    """Run ``function(triple, *args)`` once per triple and argument list, and keep its result in the triple."""
+    """Run ``function(triple, *args)`` once per triple and argument list, and cache its result in the triple."""
 
     @wraps(function)
     def once(triple: Triple, *args):
@@ -79,13 +79,13 @@ def round_half_up(values: np.ndarray) -> np.ndarray:
 
 
 def stretch_table(divide_first: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """The toolboxes' stretch to 0..255, as a function of whole-level images.
+    """The toolboxes' stretch to 0..255, as a function of images with integer levels.
 
-    rnd((X - min) / (max - min) * 255) in this order: half-way cases occur and the order decides them. An
-    all-zero image stays as it is; a constant non-zero image becomes NaN (0/0).
+    rnd((X - min) / (max - min) * 255) in this order, which matters for ties. An all-zero image is unchanged; a constant
+    non-zero image becomes NaN (0/0).
 
     Args:
-        divide_first: divide the 8-bit image by 255 before, as MEFB does for Q_CB.
+        divide_first: first divide the 8-bit image by 255, as MEFB does for Q_CB.
     """
 
     def stretch(image: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def stretch_table(divide_first: bool) -> Callable[[np.ndarray], np.ndarray]:
 
 @shared
 def stretched(triple: Triple, divide_first: bool = False) -> Triple:
-    """The triple with every image stretched to 0..255 on its own."""
+    """The triple with each image stretched to 0..255 separately."""
     return triple.map(stretch_table(divide_first))
 
 
@@ -112,7 +112,7 @@ def is_constant(triple: Triple, which: str) -> bool:
 
 
 def check_image(image: object, which: str) -> np.ndarray:
-    """Hand back an 8-bit picture unchanged, or say what is wrong with it.
+    """Check an 8-bit picture and return it unchanged.
 
     Raises:
         UserError: not an array, empty, NaN or infinite, not uint8, or not (H, W[, 1 or 3]).

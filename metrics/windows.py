@@ -24,7 +24,7 @@ class Window:
         return valid(self.slide_same(image, cv2.BORDER_CONSTANT), self.side)
 
     def slide_same(self, image: np.ndarray, border: int) -> np.ndarray:
-        """Weighted mean around every pixel, (H, W); outside the image as OpenCV's ``border`` says."""
+        """Weighted mean around every pixel, (H, W); ``border`` is an OpenCV border type."""
         return cv2.sepFilter2D(image, cv2.CV_64F, self.taps, self.taps, borderType=border)
 
 
@@ -46,7 +46,7 @@ def valid(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def box_sum(image: np.ndarray, side: int) -> np.ndarray:
-    """Sum over every side x side window inside; exact for whole numbers (and for multiples of 2^-k)."""
+    """Sum over every side x side window inside; exact for integers and multiples of 2^-k."""
     total = cv2.boxFilter(image, cv2.CV_64F, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
     return valid(total, side)
 
@@ -65,7 +65,7 @@ def _one_pass_covariance(triple: Triple, x: str, y: str, window: Window) -> np.n
 
 @shared
 def flat_windows(triple: Triple, x: str, side: int) -> np.ndarray:
-    """Where every pixel of the window has the same value (exact test), bool."""
+    """Windows in which all pixels have exactly the same value, bool."""
     image = triple[x]
     square = np.ones((side, side), np.uint8)
     return valid(cv2.dilate(image, square), side) == valid(cv2.erode(image, square), side)
@@ -76,8 +76,8 @@ def covariance(triple: Triple, x: str, y: str, window: Window, flat_rule: bool =
     """Weighted covariance of images ``x`` and ``y`` in every window (variance where they are the same).
 
     Args:
-        flat_rule: set it to exactly 0 where the window is flat in x or y. The one-pass formula leaves rounding
-            noise there, whose sign and size some metrics would otherwise depend on.
+        flat_rule: set the covariance to exactly 0 where the window is flat in x or y. The one-pass formula leaves
+            rounding noise there, on whose sign and size some metrics would otherwise depend.
     """
     moment = _one_pass_covariance(triple, *sorted((x, y)), window)
     if not flat_rule:
