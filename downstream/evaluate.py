@@ -98,7 +98,7 @@ def trained_segmenter(options: Options) -> tuple[nn.Module, Path]:
     except RuntimeError as error:
         raise UserError(f"{path}: is of another network ({str(error).splitlines()[1].strip()}); give the options that "
                         "it was trained with") from error
-    average = averaged_weights(state, model)
+    average = averaged_weights(state, model, path)
     if average:
         model.load_state_dict(average)
     return model.eval(), path
