@@ -1,10 +1,10 @@
-"""How fast training and fusing are on this machine, beside what it could do and beside the literal version.
+"""Measures the speed of training and fusing, compared with the machine's limits and the literal version.
 
     python -m benchmarks.bench [--device auto] [--quick] [--json bench.json] [--compare OLD.json] [--compile]
 
-Each line is measured in a process of its own, so that the memory of one is not the other's. Times are those of the
-fastest repeat: on a machine that others use too, it is the one that they disturbed least. A whole run takes about
-three minutes on two cores, ``--quick`` a little more than one.
+Each line is measured in a separate process, so that memory is counted separately. Times are those of the fastest
+repeat, the one least disturbed on a shared machine. A full run takes about three minutes on two cores, ``--quick`` a
+little more than one.
 """
 
 import argparse
@@ -39,14 +39,14 @@ Measurement = Callable[[], Row]
 
 
 def main(argv: list[str]) -> None:
-    """Parses the arguments, measures, prints and keeps the table."""
+    """Parse the arguments, measure, print and save the table."""
     arguments = parse(argv)
     device = choose_device(arguments.device)
     old = table.load(arguments.compare) if arguments.compare else None
     with tempfile.TemporaryDirectory(prefix="defusion-bench-") as folder:
         for result in measure_all(arguments, device, Path(folder)):
             if arguments.json:
-                table.save(result, arguments.json)  # after each line: a run that is broken off was not for nothing
+                table.save(result, arguments.json)  # after each line, so that an interrupted run keeps its results
     print(table.render(result))
     if old:
         print("\n" + table.compare(result, old))
@@ -66,7 +66,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def measure_all(arguments: argparse.Namespace, device: torch.device, folder: Path) -> Iterator[dict[str, Any]]:
-    """What is asked for as JSON holds it, with one more row each time."""
+    """Measure everything requested; yields the JSON content with one more row each time."""
     budget = 4.0 if arguments.quick else 6.0
     ceiling = apart(partial(measure_ceiling, device, budget=budget / 6))
     machine = f"PyTorch {torch.__version__}, Python {platform.python_version()}, commit {commit()}"
@@ -84,7 +84,7 @@ def measure_all(arguments: argparse.Namespace, device: torch.device, folder: Pat
 
 def plan(arguments: argparse.Namespace, device: torch.device, folder: Path,
          budget: float) -> Iterator[tuple[str, Measurement]]:
-    """What is measured, in order: a label and a function that another process can run."""
+    """The measurements in order: a label, and a function for a separate process."""
     large = LARGE_BATCH.get(device.type, BATCH)
     photographs = training.write_photographs(folder / "photographs", 8 * (BATCH if arguments.quick else large))
     ours = partial(training.measure_ours, photographs, device, amp=arguments.amp, budget=budget)
@@ -104,7 +104,7 @@ def plan(arguments: argparse.Namespace, device: torch.device, folder: Path,
 
 
 def apart(work: Callable[[], Any]) -> Any:
-    """Runs a function in a fresh process and gives what it gives."""
+    """Run a function in a new process and return its result."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(work).result()

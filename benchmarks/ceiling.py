@@ -1,4 +1,4 @@
-"""What the machine can do at best: matrix products per second, bytes per second, and what it is called."""
+"""Measures the limits of the machine: matrix products and bytes per second, and its name."""
 
 import platform
 import time
@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.measure import synchronize
 
-TOKENS = 2 * 16 * 197  # of a step of 16 pairs at 224
-# (rows, inner, columns) of the linear maps of a block, and of what their backward pass adds for the weights.
+TOKENS = 2 * 16 * 197  # tokens in a step of 16 pairs at 224
+# (rows, inner, columns) of the linear maps of a block, and of the products for their weight gradients.
 NETWORK_SHAPES = ((TOKENS, 192, 576), (TOKENS, 192, 192), (TOKENS, 192, 768), (TOKENS, 768, 192),
                   (768, TOKENS, 192), (192, TOKENS, 768))
 
@@ -22,11 +22,11 @@ class Ceiling:
     """Measured limits of a device.
 
     Attributes:
-        name: of the processor or GPU.
-        threads: that PyTorch uses.
-        square: GFLOP/s of a large square matrix product by dtype.
-        shapes: the same for this network's products, all their work over all their time.
-        bandwidth: GB/s of a large copy, read and written bytes.
+        name: name of the processor or GPU.
+        threads: number of PyTorch threads.
+        square: GFLOP/s of a large square matrix product, by dtype.
+        shapes: the same for the products of this network, total work over total time.
+        bandwidth: GB/s of a large copy, counting bytes read and written.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Ceiling:
     bandwidth: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
@@ -57,11 +57,11 @@ def device_name(device: torch.device) -> str:
 
 
 def measure_ceiling(device: torch.device, *, budget: float = 1.0) -> Ceiling:
-    """Measures the limits.
+    """Measure the limits.
 
     Args:
-        device: of which.
-        budget: seconds for each number.
+        device: the device.
+        budget: seconds per number.
     """
     ceiling = Ceiling(device_name(device), torch.get_num_threads())
     side = 8192 if device.type == "cuda" else 2048

@@ -1,9 +1,9 @@
-"""The comparison in docs/report: every method on the simulated demo pairs of the three tasks, scored and shown.
+"""Makes the comparison in docs/report: all methods on the simulated demo pairs of the three tasks.
 
     python -m benchmarks.comparison docs/report [--weights [FILE ...]]
 
-Takes the weights that are in pretrained/, or the files given; ``--weights`` without a file compares the methods
-without weights only. The pairs are made anew and thrown away; nothing but the installed packages is needed.
+Uses the weights in pretrained/, or the given files; ``--weights`` without a file compares only methods without weights.
+The pairs are generated temporarily; only the installed packages are needed.
 """
 
 import argparse
@@ -55,12 +55,12 @@ class Task:
     """A page of the report.
 
     Attributes:
-        title: its heading.
-        sides: what the two sources show, in the order of the fuser.
-        note: on what its numbers mean.
-        names: metrics beside the common ten.
-        truth: whether the photograph is what a fused picture should look like.
-        methods: weightless methods of this task alone: name -> (registered model, keywords).
+        title: heading.
+        sides: labels of the two sources, in the order of the fuser.
+        note: explanation of the numbers.
+        names: metrics in addition to the common ten.
+        truth: whether the photograph is a ground truth for the fused picture.
+        methods: methods without weights for this task only: name -> (registered model, keywords).
     """
 
     title: str
@@ -89,7 +89,7 @@ TASKS = {
 
 
 def main(arguments: list[str]) -> None:
-    """Makes the pairs, fuses and scores them, writes the pages."""
+    """Make the pairs, fuse and score them, and write the pages."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.comparison", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder of the report; files of an earlier one are replaced")
     parser.add_argument("--weights", type=Path, nargs="*", metavar="FILE",
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> None:
 
 
 def load_learned(files: Sequence[Path]) -> dict[str, tuple[Path, Fuser]]:
-    """Name -> (weights, fuser); the name is the model's, with the file's where several are of one model."""
+    """Name -> (weights, fuser). The name is that of the model, with that of the file if several have the same model."""
     fusers = [Fuser.from_pretrained(path) for path in files]
     models = [type(fuser.model).__name__ for fuser in fusers]
     count = Counter(models)
@@ -122,7 +122,7 @@ def load_learned(files: Sequence[Path]) -> dict[str, tuple[Path, Fuser]]:
 
 
 def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], provenance: dict) -> Chapter:
-    """One task: fuse, score, write ``out/<task>/report.html``."""
+    """Fuse and score one task, and write ``out/<task>/report.html``."""
     task, place = TASKS[name], name.lower()
     sources = (find_sources(demo / "ivf" / "ir", demo / "ivf" / "vi") if name == "IVF"
                else find_scenes(demo / place / "input"))
@@ -141,7 +141,7 @@ def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], prov
 
 
 def fuse_pairs(method: str, fuser: Fuser, sources: PairList, folder: Path, task: str) -> Method:
-    """Fuse every pair; the pictures lie in a folder of their own."""
+    """Fuse all pairs, writing the pictures to a separate folder."""
     log.info("%s: %s", task, method)
     folder = folder / file_name(method)
     for pair in sources.pairs:

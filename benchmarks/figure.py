@@ -20,7 +20,7 @@ CHOSEN = {"IVF": ("astronaut", "coffee"), "MEF": ("cat", "rocket"), "MFF": ("cof
 
 
 def main(arguments: list[str]) -> None:
-    """Makes the demo pairs anew, fuses them and writes one sheet."""
+    """Generate the demo pairs, fuse them and write one sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", type=Path, help="default: the shipped weights that Fuser takes")

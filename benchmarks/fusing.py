@@ -1,4 +1,4 @@
-"""Fusing of pairs of any size, ours and the literal version, from pictures in memory to the fused picture."""
+"""Measures fusing of pairs of any size, ours and the literal version, from pictures in memory to the result."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,11 @@ from models.defusion import Decomposition, DeFusionPP
 from models.fuser import Fuser
 from models.registry import MODELS
 
-NAIVE_STEP = 112  # as steady against a shift of the windows as our blended ones, see docs/SPEED.md
+NAIVE_STEP = 112  # as stable under shifts of the windows as our blended ones, see docs/SPEED.md
 
 
 class _Counted:
-    """Passes ``decompose`` on and counts the windows that go through it."""
+    """Forwards ``decompose`` and counts its windows."""
 
     def __init__(self, network: torch.nn.Module, method: str) -> None:
         self._inner = getattr(network, method)
@@ -34,7 +34,7 @@ def picture_pair(width: int, height: int) -> Tensor:
 
 
 def measure_fusing(device: torch.device, *, model: str, width: int, height: int, amp: str, budget: float) -> Row:
-    """Our fusing with components, weights as initialised."""
+    """Measure our fusing with components and initial weights."""
     network = MODELS.create(model)
     fuser = Fuser(network, device=str(device), amp=amp)
     pair = picture_pair(width, height)
@@ -53,7 +53,7 @@ def measure_fusing(device: torch.device, *, model: str, width: int, height: int,
 
 
 def measure_naive_fusing(device: torch.device, *, width: int, height: int, budget: float) -> Row:
-    """The literal network on dense windows."""
+    """Measure the literal network on dense windows."""
     network = NaiveNetwork(DeFusionPP()).to(device).eval()
     pair = picture_pair(width, height).to(device)
     counted = _Counted(network, "decompose")

@@ -1,11 +1,11 @@
-"""What weights of the published network are worth on photographs that no training saw.
+"""Evaluates weights of the published network on held-out photographs.
 
     python -m benchmarks.held_back WEIGHTS [WEIGHTS ...] --photos PHOTOS [--size 224] [--json FILE]
 
-For each file: the stage 1 loss and its terms without recon (exported weights hold no MFM decoder), means over all
-photographs with the same draws every time; the PSNR of a clean photograph that is given to the network twice (centre
-crops); and the mean step across patch borders of flat grey pictures beyond the step inside patches, in levels of 255.
-WEIGHTS: files of `python -m models.export`, which takes a run's moving average.
+For each file: the stage 1 loss and its terms without recon (exported weights have no MFM decoder), means over all
+photographs with identical random draws; the PSNR of a clean photograph fused with itself (centre crops); and the mean
+step across patch borders of flat grey pictures minus that inside patches, in levels of 255.
+WEIGHTS: files of `python -m models.export`, which uses the moving average of a run.
 """
 
 import argparse
@@ -32,13 +32,13 @@ BATCH, SEED = 16, 11
 FLAT_GREYS = (0.2, 0.5, 0.8)
 
 
-@torch.no_grad()  # not inference_mode: tables that are kept for later steps are computed here
+@torch.no_grad()  # not inference_mode: cached tables for later steps are computed here
 def loss_terms(model: nn.Module, photographs: PhotoFolder, size: int, device: torch.device) -> dict[str, float]:
-    """Stage 1 loss terms in float32 without recon, means over all photographs.
+    """Stage 1 loss terms in float32 without recon, as means over all photographs.
 
     Args:
         model: a ``DeFusionPP`` in eval mode on ``device``.
-        photographs: decoded one after another.
+        photographs: the photographs, decoded one at a time.
         size: side of the crops in pixels.
     """
     task = CUDTask(model, Synthesizer(size), CUDLoss(recon=0.0)).to(device).eval()
@@ -54,7 +54,7 @@ def loss_terms(model: nn.Module, photographs: PhotoFolder, size: int, device: to
 
 @torch.inference_mode()
 def same_twice(model: nn.Module, photographs: PhotoFolder, size: int, device: torch.device) -> float:
-    """PSNR in dB, mean over the photographs that are large enough, of fusing a photograph's centre with itself."""
+    """Mean PSNR in dB of fusing a photograph's centre with itself, over photographs that are large enough."""
     values = []
     for index in range(len(photographs)):
         pixels = photographs.read(index).pixels
@@ -69,7 +69,7 @@ def same_twice(model: nn.Module, photographs: PhotoFolder, size: int, device: to
 
 @torch.inference_mode()
 def border_step(model: nn.Module, size: int, device: torch.device) -> float:
-    """Mean absolute step across patch borders of flat pictures, less the mean step inside, in levels of 255."""
+    """Mean absolute step across patch borders of flat pictures minus the mean step inside, in levels of 255."""
     flat = torch.cat([torch.full((1, 3, size, size), grey, device=device) for grey in FLAT_GREYS])
     fused = model.decompose(flat, flat).fused.float() * 255
 
@@ -83,7 +83,7 @@ def border_step(model: nn.Module, size: int, device: torch.device) -> float:
 
 
 def score(path: Path, photos: Path, size: int, device: torch.device) -> dict[str, float]:
-    """All numbers of one weight file."""
+    """All numbers for one weight file."""
     model = MODELS.create("DeFusionPP").to(device)
     load_weights(model, path)
     model.eval()
@@ -95,7 +95,7 @@ def score(path: Path, photos: Path, size: int, device: torch.device) -> dict[str
 
 
 def main(arguments: list[str]) -> None:
-    """Prints a line for each file."""
+    """Print one line per file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs that were not trained on")

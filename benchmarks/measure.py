@@ -1,4 +1,4 @@
-"""How a benchmark measures: repeats, seconds by phase, arithmetic, memory, and whether the machine was free."""
+"""Measuring tools of the benchmarks: repeats, seconds by phase, arithmetic, memory and load of the machine."""
 
 import os
 import resource
@@ -18,18 +18,18 @@ class Row:
     """One line of the table.
 
     Attributes:
-        name: what was measured; rows of two runs are compared by it.
+        name: what was measured; identifies the row in comparisons.
         unit: "images" or "pairs".
-        items: how many of them a repeat handles.
-        seconds: of the fastest repeat.
-        median: of all repeats.
-        repeats: how many.
-        gflop: arithmetic of a repeat, network only, as the method needs it.
-        dtype: what matrix products ran in.
-        memory: bytes held at most: of the GPU by tensors, else of the process.
-        free: share of the processor that this process got while it worked, at most 1 (below 0.9 others worked too).
+        items: number of items per repeat.
+        seconds: time of the fastest repeat.
+        median: median time of all repeats.
+        repeats: number of repeats.
+        gflop: arithmetic of a repeat, network only, as required by the method.
+        dtype: type of matrix products.
+        memory: peak bytes, of tensors on a GPU, else of the process.
+        free: share of the processor that this process got, at most 1 (below 0.9 others were working too).
         split: seconds by phase of the fastest repeat.
-        note: what else the reader should know.
+        note: further remarks.
     """
 
     name: str
@@ -47,16 +47,16 @@ class Row:
 
     @property
     def rate(self) -> float:
-        """Items a second."""
+        """Items per second."""
         return self.items / self.seconds
 
     @property
     def gflops(self) -> float:
-        """GFLOP a second."""
+        """GFLOP per second."""
         return self.gflop / self.seconds
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with the rates."""
+        """Plain values for JSON, including the rates."""
         return asdict(self) | {"rate": self.rate, "gflops": self.gflops}
 
 
@@ -74,7 +74,7 @@ class Laps:
         self._moment = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """What ran since the last lap was ``phase``."""
+        """Attribute the time since the last lap to ``phase``."""
         if self._wait:
             synchronize(self._device)
         now = time.perf_counter()
@@ -84,7 +84,7 @@ class Laps:
 
 @dataclass
 class Timing:
-    """What :func:`repeat` found."""
+    """The result of :func:`repeat`."""
 
     seconds: list[float]
     splits: list[dict[str, float]]
@@ -96,7 +96,7 @@ class Timing:
         return self.seconds.index(min(self.seconds))
 
     def fields(self) -> dict[str, Any]:
-        """For a :class:`Row`."""
+        """Fields for a :class:`Row`."""
         return {"seconds": min(self.seconds), "median": statistics.median(self.seconds),
                 "repeats": len(self.seconds), "free": self.free,
                 "split": self.splits[self.fastest] if self.splits else {}}
@@ -104,16 +104,16 @@ class Timing:
 
 def repeat(work: Callable[[Laps], None], device: torch.device, *, budget: float, warmup: int = 1,
            most: int = 20) -> Timing:
-    """Runs ``work`` again and again.
+    """Run ``work`` repeatedly.
 
-    On a GPU phases are measured in repeats of their own, as measuring them makes it wait.
+    On a GPU phases are measured in separate repeats, because this synchronises.
 
     Args:
-        work: one repeat; gets the laps to mark its phases in.
+        work: one repeat; receives the laps to mark its phases.
         device: where it runs.
-        budget: seconds after which no further repeat is begun.
-        warmup: repeats that do not count.
-        most: repeats at most.
+        budget: seconds after which no further repeat is started.
+        warmup: repeats that are not counted.
+        most: largest number of repeats.
     """
     for _ in range(warmup):
         work(Laps(device, wait=False))
@@ -135,28 +135,27 @@ def repeat(work: Callable[[Laps], None], device: torch.device, *, budget: float,
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for a GPU."""
+    """Synchronise with a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _processor_seconds() -> float:
-    times = os.times()  # loader workers that are still alive are not in it
+    times = os.times()  # does not include running loader workers
     return times.user + times.system
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes held at most so far: of a GPU by tensors, else by the process."""
+    """Peak bytes so far, of tensors on a GPU, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def count_gflop(work: Callable[[], Any]) -> float:
-    """GFLOP of some work in float32: matrix products and convolutions, a multiplication and an addition each.
+    """GFLOP of some work in float32: matrix products and convolutions, counting multiplications and additions.
 
-    Attention counts as its two products (five in the backward pass need four: what a kernel computes again is not
-    counted).
+    Attention counts as its two products (four in the backward pass: products recomputed by a kernel are not counted).
     """
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         work()

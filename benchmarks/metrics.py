@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/metrics.py [--size 480x640] [--repeat 3]
 
-Each metric is timed alone (nothing shared), then the common ten, the whole set without FMI, and FMI together as
-`compute` does it, with what they share. The first, compiling run is not counted.
+Each metric is timed separately (nothing shared), then the common ten, the whole set without FMI, and FMI, with shared
+results as in `compute`. The first run, which compiles, is not counted.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def textured_triple(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, np
 
 
 def seconds(names: list[str], triple: tuple[np.ndarray, ...], repeat: int) -> float:
-    """Least processor time of ``repeat`` runs, after one that is not counted."""
+    """Smallest processor time of ``repeat`` runs, after a warm-up."""
     compute(names, *triple)
     times = []
     for _ in range(repeat):

@@ -2,7 +2,7 @@
 
     python benchmarks/metrics_calibration.py [FOLDER]
 
-FOLDER holds `values.json` and the triples' pictures (default: the real and synthetic ones where
+FOLDER contains `values.json` and the pictures of the triples (default: the real and synthetic ones if
 $DEFUSION_SHARED/golden/metrics or ../shared/golden/metrics exists, else the synthetic ones of tests/golden/metrics).
 Deviations are relative; a value of 0 is compared absolutely. Colour triples are scored per channel.
 """
@@ -27,7 +27,7 @@ SEAMED = {"SF@VIFB"}  # on colour, VIFB lays the channels side by side: see the 
 
 
 def default_folder() -> Path:
-    """Where the golden triples lie."""
+    """Folder of the golden triples."""
     shared = Path(os.environ.get("DEFUSION_SHARED", ROOT.parent / "shared")) / "golden" / "metrics"
     return shared if (shared / "values.json").is_file() else ROOT / "tests" / "golden" / "metrics"
 
@@ -39,7 +39,7 @@ def read(folder: Path, triple: str, letter: str) -> np.ndarray:
 
 
 def deviations(folder: Path) -> dict[str, list[tuple[float, str]]]:
-    """Per key: relative deviation and triple, one for each triple with a value."""
+    """For each key: relative deviation and triple, for all triples with a value."""
     file = next(f for f in (folder / "values.json", folder / "values_synthetic.json") if f.is_file())
     found: dict[str, list[tuple[float, str]]] = {}
     for triple, golden in json.loads(file.read_text())["values"].items():
@@ -56,7 +56,7 @@ def deviations(folder: Path) -> dict[str, list[tuple[float, str]]]:
 
 
 def cell(entries: list[str], found: dict[str, list[tuple[float, str]]]) -> str:
-    """Keys of one metric and toolbox with their worst deviation and where it was."""
+    """Keys of one metric and toolbox with their largest deviation and its triple."""
     parts = []
     for key in entries:
         worst, triple = max(found[key])

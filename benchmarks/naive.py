@@ -1,8 +1,8 @@
-"""The method as docs/METHOD.md reads, line by line, with the libraries' own parts: what our speed is measured against.
+"""A literal implementation of docs/METHOD.md with library modules, the reference for speed.
 
-Both images pass the encoder one after the other, each block runs on its own, the two linear maps before attention
-are applied in a row, attention and multi-head attention are the library's, losses are summed sample by sample,
-SSIM is a depthwise convolution, everything is float32. ``tests/benchmarks`` checks that it gives our numbers.
+The images pass the encoder one after the other, each block runs separately, the two linear maps before attention are
+applied consecutively, attention is the library's, losses are summed sample by sample, SSIM is a depthwise convolution,
+and everything is float32. ``tests/benchmarks`` checks that the results equal ours.
 """
 
 import copy
@@ -47,7 +47,7 @@ def _library_attention(source: SelfAttention) -> Attention:
 
 
 def _with_library_parts(network: nn.Module) -> nn.Module:
-    """Every attention of ours in the network replaced by the library's, with the same weights."""
+    """Replace our attention modules by the library's, with the same weights."""
     for name, child in network.named_children():
         if isinstance(child, CrossBlock):
             setattr(network, name, NaiveCross(child))
@@ -62,7 +62,7 @@ class NaiveNetwork(nn.Module):
     """The network of METHOD.md, section 3, one tensor at a time.
 
     Args:
-        source: whose weights are copied.
+        source: network whose weights are copied.
     """
 
     def __init__(self, source: DeFusionPP) -> None:
@@ -143,7 +143,7 @@ def naive_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 def naive_losses(out: Decomposition, common: Tensor, unique1: Tensor, unique2: Tensor,
                  target: Tensor) -> dict[str, Tensor]:
-    """The terms of METHOD.md, section 4, one photograph after the other, then their mean."""
+    """The terms of METHOD.md, section 4, computed per photograph and averaged."""
     totals: dict[str, Tensor] = {}
     for i in range(len(target)):
         each = slice(i, i + 1)
@@ -162,13 +162,13 @@ def naive_losses(out: Decomposition, common: Tensor, unique1: Tensor, unique2: T
 
 
 def naive_fuse(network: NaiveNetwork, x1: Tensor, x2: Tensor, *, size: int = 224, step: int = 112) -> Tensor:
-    """Dense windows, one after the other, and their plain mean.
+    """Fuse dense windows one after the other and average them.
 
     Args:
         x1, x2: (3, H, W) in [0, 1].
         size: side of the windows.
-        step: pixels between neighbours. Plain means need a small one: see docs/SPEED.md for the step that is as
-            steady as our blended windows.
+        step: pixels between neighbours. Plain means need a small step; docs/SPEED.md has the step that is as stable
+            as our blended windows.
 
     Returns:
         The fused picture (3, H, W).

@@ -1,4 +1,4 @@
-"""Training pairs made one by one in loader workers with torchvision, as METHOD.md, section 2 reads."""
+"""Training pairs made individually in loader workers with torchvision, following METHOD.md, section 2."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""Pictures of the scenarios for docs/SCENARIOS.md, from the photographs inside scikit-image.
+"""Makes the pictures of the scenarios for docs/SCENARIOS.md from photographs of scikit-image.
 
     python -m benchmarks.scenario_pictures docs/assets
 
-One JPEG a scenario: a row for each photograph; x1, x2, target, common, unique1, unique2.
+One JPEG per scenario with one row per photograph: x1, x2, target, common, unique1, unique2.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def sheet(name: str, side: int, gap: int = 3) -> np.ndarray:
 
 
 def main(arguments: list[str]) -> None:
-    """Writes the pictures."""
+    """Write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--side", type=int, default=132, help="side of one picture in pixels")

@@ -1,10 +1,11 @@
-"""Stacks with a known answer, 3, 5 and 9 pictures: focus series and exposure brackets, each by every method.
+"""Scores all methods on focus series and exposure brackets of 3, 5 and 9 pictures with ground truth.
 
     python -m benchmarks.stacks [--device cpu]
 
-Prints one Markdown row a method. *Focus*: the left picture of scikit-image's motorcycle, blurred by a Gaussian as wide
-as each pixel's disparity is from the plane in focus (nothing spreads over what is behind it). *Exposures*: four of its
-photographs with uneven light, exposed from -2 to +2 stops (`data/simulate.py`). The truth is the photograph.
+Prints one Markdown row per method. *Focus*: the left picture of scikit-image's motorcycle, blurred by a Gaussian whose
+width is proportional to the distance of each pixel's disparity from the focal plane (nothing spreads over the
+background). *Exposures*: four photographs of scikit-image with uneven light, exposed from -2 to +2 stops
+(`data/simulate.py`). The ground truth is the photograph.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from utils.cli import run
 
 COUNTS = (3, 5, 9)
 PHOTOGRAPHS = ("astronaut", "cat", "coffee", "rocket")
-BLUR, LARGEST_BLUR = 0.25, 6.0  # pixels of standard deviation for each pixel of disparity, and at most
-STOPS, LIGHT = 2.0, 2.0  # exposures reach this far, and so does the uneven light
+BLUR, LARGEST_BLUR = 0.25, 6.0  # standard deviation in pixels per pixel of disparity, and its maximum
+STOPS, LIGHT = 2.0, 2.0  # range of the exposures and of the uneven light in stops
 SCORES = ("PSNR_truth", "SSIM_truth")
 
 Pictures = list[np.ndarray]
@@ -37,14 +38,14 @@ Fuse = Callable[[Pictures, str], np.ndarray]
 
 
 class InPairs(nn.Module):
-    """A model for any number of pictures, used as one for pairs: the fuser then fuses two by two."""
+    """Restricts a model for any number of pictures to pairs, so that the fuser fuses two at a time."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model, self.traits = model, replace(model.traits, many=False)
 
     def decompose(self, x1: Tensor, x2: Tensor, **keywords: object) -> object:
-        """As the model's."""
+        """Forward to the model."""
         return self.model.decompose(x1, x2, **keywords)
 
 
@@ -58,12 +59,12 @@ def motorcycle() -> tuple[np.ndarray, np.ndarray]:
 
 
 def focus_series(picture: np.ndarray, disparity: np.ndarray, count: int) -> Pictures:
-    """Pictures focused at even quantiles of the disparity, the farthest first.
+    """Pictures focused at equally spaced quantiles of the disparity, the farthest first.
 
     Args:
         picture: (H, W, 3) uint8.
-        disparity: (H, W).
-        count: of pictures.
+        disparity: (H, W), in pixels.
+        count: number of pictures.
     """
     sigmas = np.linspace(0, LARGEST_BLUR, 25)
     sharp = picture.astype(np.float32)
@@ -83,14 +84,14 @@ def _at_blur(blurred: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def bracket(photograph: np.ndarray, count: int) -> Pictures:
-    """Exposures of a photograph, (H, W, 3) in [0, 1], from dark to bright with even steps, as uint8."""
+    """Exposures of a photograph (H, W, 3) in [0, 1], from dark to bright in equal steps, as uint8."""
     light = simulate.slope(photograph.shape[:2], (1, 0.5), LIGHT)
     return [simulate.to_bytes(picture)
             for picture in simulate.exposures(photograph, light, np.linspace(-STOPS, STOPS, count))]
 
 
 def methods(device: str) -> dict[str, Fuse]:
-    """What fuses a stack, by name."""
+    """Methods that fuse a stack, by name."""
     def fusing(model: nn.Module) -> Fuse:
         fuser = Fuser(model, device=device)
         return lambda pictures, task: fuser(*pictures, task=task, components=False).fused
@@ -103,7 +104,7 @@ def methods(device: str) -> dict[str, Fuse]:
 
 
 def score(fuse: Fuse, task: str, stacks: Sequence[tuple[np.ndarray, Pictures]]) -> tuple[float, float]:
-    """Mean PSNR and SSIM against the truth over stacks of (truth, pictures)."""
+    """Mean PSNR and SSIM against the ground truth over stacks of (truth, pictures)."""
     rows = [compute(SCORES, *pictures[:2], fuse(pictures, task), colour="channels", truth=truth)
             for truth, pictures in stacks]
     return tuple(float(np.mean([row[name] for row in rows])) for name in SCORES)

@@ -1,4 +1,4 @@
-"""The numbers of a run as a table, beside those of another run, and as JSON."""
+"""Formats the numbers of a run as a table, compares two runs, and stores them as JSON."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def _cells(row: dict[str, Any], ceiling: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> list[str]:
-    """How many times faster than the literal version each row of the same size is."""
+    """Speed of each row relative to the literal version of the same size."""
     lines = []
     for literal in (row for row in rows if ", literal, " in row["name"]):
         kind, _, _, size = literal["name"].split(", ")
@@ -53,7 +53,7 @@ def _ratios(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def compare(new: dict[str, Any], old: dict[str, Any]) -> str:
-    """Ratios of two runs, above 1 where the new one is better; rows that only one of them has are named."""
+    """Ratios of two runs, above 1 if the new one is better; lists rows that only one of them has."""
     before = {row["name"]: row for row in old["rows"]}
     lines = [f"against {old['machine']}" + ("" if new["ceiling"]["name"] == old["ceiling"]["name"]
                                             else f" on ANOTHER DEVICE: {old['ceiling']['name']}"),
@@ -70,16 +70,16 @@ def compare(new: dict[str, Any], old: dict[str, Any]) -> str:
 
 
 def save(result: dict[str, Any], path: Path) -> None:
-    """Writes a run as JSON, beside and renamed."""
+    """Write a run as JSON atomically."""
     with atomic_write(path) as beside:
         beside.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads what :func:`save` wrote.
+    """Read a file written by :func:`save`.
 
     Raises:
-        UserError: it is missing or no such file.
+        UserError: it is missing or is not such a file.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; give the JSON that an earlier run wrote")

@@ -1,4 +1,4 @@
-"""Training steps, ours and the literal version, from JPEG files to the updated weights."""
+"""Measures training steps, ours and the literal version, from JPEG files to updated weights."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +27,11 @@ from utils.precision import autocast, autocast_dtype
 
 SIZE = 224
 WORKERS = 2
-DISTINCT = 64  # photographs; the rest of a folder are links to them
+DISTINCT = 64  # distinct photographs; the others are links to them
 
 
 def write_photographs(folder: Path, count: int) -> Path:
-    """A folder of JPEGs of 640 x 480, smooth shapes under noise, as heavy to decode as photographs are."""
+    """Write JPEGs of 640 x 480, smooth shapes with noise, which take as long to decode as photographs."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     for index in range(count):
@@ -47,8 +47,8 @@ def write_photographs(folder: Path, count: int) -> Path:
 
 
 def measure_ours(folder: Path, device: torch.device, *, batch: int, amp: str, compiled: bool, budget: float) -> Row:
-    """Our step: whole photographs from workers (a GPU holds the set), synthesis on the device, bf16 where it gains."""
-    keep_freed_memory()  # as utils/engine/launch.py does for a training
+    """Measure our step: photographs from workers (cached on a GPU), synthesis on the device, bf16 if native."""
+    keep_freed_memory()  # as in utils/engine/launch.py
     network = DeFusionPP().to(device).train()
     gflop = _step_gflop(network, batch)
     if compiled:
@@ -78,7 +78,7 @@ def measure_ours(folder: Path, device: torch.device, *, batch: int, amp: str, co
 
 
 def measure_naive(folder: Path, device: torch.device, *, batch: int, budget: float) -> Row:
-    """The literal step (``benchmarks/naive.py``)."""
+    """Measure the literal step (``benchmarks/naive.py``)."""
     network = NaiveNetwork(DeFusionPP()).to(device).train()
     gflop = _step_gflop(network, batch)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -125,7 +125,7 @@ def _naive_batches(folder: Path, batch: int) -> Iterator[list[Tensor]]:
 def _step_gflop(network: nn.Module, batch: int) -> float:
     """GFLOP of the forward and backward pass of a batch.
 
-    Linear in the batch but for what is done to weights alone, so one and two pairs tell.
+    Linear in the batch except for operations on weights alone, so it is extrapolated from one and two pairs.
     """
     device = next(network.parameters()).device
 
