@@ -247,8 +247,14 @@ def test_many_pictures_are_one_mean_in_any_order(color):
 
 
 def test_a_model_of_pairs_takes_more(fuse):
-    """Two by two; a result of many has no parts."""
-    result = fuse(*[picture(32, 40, 1, seed=i) for i in range(3)])
+    """Two by two, the odd one last; a result of many has no parts."""
+    class OfPairs(Average):
+        traits = replace(Average.traits, many=False)
+
+    stack = [picture(32, 40, 1, seed=i).astype(np.float32) / 255 for i in range(5)]
+    expected = (sum(stack[:4]) / 4 + stack[4]) / 2
+    np.testing.assert_allclose(Fuser(OfPairs(), device="cpu")(*stack).fused, expected, atol=1e-6)
+    result = fuse(*stack[:3])
     assert result.fused.shape == (32, 40, 1) and result.common is None
 
 

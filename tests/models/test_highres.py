@@ -10,6 +10,8 @@ from models.baselines import SaliencePyramid
 from models.corrections import CorrectionNetwork, Level, others_largest, others_mean, shrink_features
 from models.fuser import Fuser
 from models.head import FusionHead, limit_shift
+from models.head_parts import Coarse
+from models.head_windows import REACH, STRIDE
 from models.highres import DeFusionPPHR
 from models.protocol import ROLES, TASKS
 from models.registry import MODELS, present_name
@@ -296,3 +298,27 @@ def test_a_shorter_series_in_a_batch_of_longer_ones_is_fused_as_if_it_were_alone
     got = structural_loss(out.fused, clean, shrinks=(1, 2), present=present)
     assert torch.allclose(got[:1], structural_loss(full.fused[:1], clean[:, :1], shrinks=(1, 2)), atol=1e-5)
     assert torch.allclose(got[1:], structural_loss(pair.fused, clean[:2, 1:], shrinks=(1, 2)), atol=1e-4)
+
+
+def test_what_fine_bands_depend_on_lies_within_the_reach_of_a_part():
+    """Pixels further away than ``REACH`` change nothing, to the last digit; those beyond 64 do."""
+    model, pictures = build(tokens=False), [picture(256, 256, seed=seed) for seed in (1, 2)]
+    own = slice(120, 136)
+    given = model.corrections.embed(torch.zeros(2, 1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+
+    def at_own(seen: list[torch.Tensor], coarse: Coarse | None) -> tuple[list[torch.Tensor], Coarse]:
+        fine = model.see(seen, given)
+        coarse = coarse or model.settle(fine.handover(), given)
+        fused = model.mix(seen, fine, coarse, components=False).fused
+        small = slice(own.start // STRIDE, own.stop // STRIDE)
+        return [fused[..., own, own], *(x[..., small, small] for x in vars(fine.handover()).values())], coarse
+
+    with torch.inference_mode():
+        want, coarse = at_own(pictures, None)
+        for reach, same in ((REACH, True), (64, False)):  # 70 are needed
+            near = slice(own.start - reach, own.stop + reach)
+            changed = [picture(256, 256, seed=seed) for seed in (3, 4)]
+            for x, other in zip(pictures, changed):
+                other[..., near, near] = x[..., near, near]
+            got, _ = at_own(changed, coarse)
+            assert all(map(torch.equal, got, want)) == same

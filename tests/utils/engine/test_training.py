@@ -220,6 +220,27 @@ def test_the_average_forgets_the_start_early_and_then_keeps_its_decay(tmp_path):
     torch.testing.assert_close(state["ema"]["0.weight"], average)
 
 
+def test_validation_without_an_average_is_in_eval_mode_and_training_is_not(tmp_path):
+    task, modes = ToyTask(), []
+    task.before = lambda call: modes.append(task.model.training)
+
+    def validate(step, model):
+        modes.append(model.training)
+        return {}
+
+    train_toy(tmp_path, task=task, val_freq=1, epoch=2, validate=validate)
+    assert modes == [*[True] * STEPS, False] * 2
+
+
+def test_a_start_from_data_is_the_start_of_the_average_too(tmp_path):
+    task = ToyTask()
+    task.starts_from_data = True
+    task.initialise = lambda batches, generators: torch.nn.init.constant_(task.model[0].weight, 0.25)
+    trainer = Trainer(task, ToyLoader(), options=toy_options(ema=0.5), run_dir=tmp_path, device=torch.device("cpu"))
+    trainer.initialise()
+    assert (trainer._state.average.module[0].weight == 0.25).all()
+
+
 def test_an_average_that_a_resumed_run_adds_starts_from_its_weights(tmp_path):
     train_toy(tmp_path, max_steps=12)
     trainer = Trainer(ToyTask(), ToyLoader(), options=toy_options(ema=0.5), run_dir=tmp_path,
