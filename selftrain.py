@@ -30,8 +30,8 @@ from utils.pictures.pairs import find_pairs, load_pair
 
 
 def build_task(options: Options) -> nn.Module:
-    """The network with its synthesis and loss, from the weights that the options name, if any."""
-    torch.manual_seed(options.train.manual_seed)  # the initial weights are the seed's as well
+    """Build the network with its synthesis and loss, from the weights given in the options, if any."""
+    torch.manual_seed(options.train.manual_seed)  # the seed also determines the initial weights
     model, size = model_from_options(options), options.dataset.train.image_size
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
@@ -50,7 +50,7 @@ build_validation = pair_validation(find=find_pairs, load=load_pair, fuser=Fuser,
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the options and trains."""
+    """Read the options and train."""
     train(options_from_command_line(arguments, __doc__), build_task, build_loader, build_validation)
 
 

@@ -1,4 +1,4 @@
-"""Stage 2: go on from stage 1 with registered pairs of two modalities and a frozen MAE teacher of each (MCUD).
+"""Stage 2: continue from stage 1 with registered pairs of two modalities and a frozen MAE teacher of each (MCUD).
 
     python selftrain_multimodal.py -opt option/train/SelfTrained_MDatasetFast.yaml
     python selftrain_multimodal.py -opt ... --set path.resume_state=latest
@@ -29,12 +29,12 @@ from utils.errors import UserError
 
 
 def build_task(options: Options) -> nn.Module:
-    """The network, from the stage 1 weights that the options name, with teachers, synthesis and both losses."""
+    """Build the network from the stage 1 weights given in the options, with teachers, synthesis and both losses."""
     if not MODELS.get(options.model, where=options.at("model")).traits.predicts_teachers:
         raise UserError(f"{options.at('model')}: {options.model} has no stage 2; give DeFusionPPMM")
     settings, size = options.train, options.dataset.train.image_size
     teachers = Teachers.load(options.teachers.modality1, options.teachers.modality2, where=options.at("teachers"))
-    torch.manual_seed(settings.manual_seed)  # the initial weights are the seed's as well
+    torch.manual_seed(settings.manual_seed)  # the seed also determines the initial weights
     model = model_from_options(options, teacher_widths=teachers.widths)
     if options.path.pretrain_model_G:
         load_weights(model, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
@@ -45,12 +45,12 @@ def build_task(options: Options) -> nn.Module:
 
 
 def build_loader(options: Options, **place: Any) -> Loader:
-    """Photographs and registered pairs side by side."""
+    """Batches of photographs and registered pairs."""
     return build_streams(options, pairs=True, **place)
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the options and trains."""
+    """Read the options and train."""
     train(options_from_command_line(arguments, __doc__), build_task, build_loader, build_validation)
 
 

@@ -24,7 +24,7 @@ from utils.version import provenance_of
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the options, fuses, scores."""
+    """Read the options, fuse and score."""
     options = options_from_command_line(arguments, __doc__)
     data = options.require("dataset.test")
     rule, align = ReadingRule.of(data), AlignRule.of(data)
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
                 open_results(options, found, world) as results:
             def keep(pair, fusion) -> None:
                 results.add(pair.stem, fusion, *pair.pictures)
-                if len(pair.pictures) == 2:  # every metric is one of a pair
+                if len(pair.pictures) == 2:  # all metrics are defined for pairs
                     scorer.submit(pair.stem, *(x.pixels for x in pair.pictures), fusion.fused, fusion.seconds)
 
             outcome = fuse_all(

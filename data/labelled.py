@@ -1,4 +1,4 @@
-"""Labelled pictures and pairs: which files belong together, and batches of them for another task."""
+"""Labelled pictures and pairs: matches their files, and makes batches for downstream tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LabelledScene:
     """Decoded pictures of one scene and its label.
 
     Attributes:
-        pictures: (3P, h, w) ``uint8``, P pictures of three channels one after another.
+        pictures: (3P, h, w) ``uint8``, P pictures of three channels, concatenated.
         label: (1, h, w) ``uint8`` class ids.
     """
 
@@ -44,8 +44,8 @@ class LabelledBatch(TensorBatch):
     """Scenes of different sizes.
 
     Attributes:
-        pictures: (B, 3P, Hmax, Wmax) ``uint8``, zeros at the right and below.
-        labels: (B, 1, Hmax, Wmax) ``uint8``, 255 there.
+        pictures: (B, 3P, Hmax, Wmax) ``uint8``, zero-padded at the right and bottom.
+        labels: (B, 1, Hmax, Wmax) ``uint8``, padded with 255.
         sizes: (B, 2) int64, [h, w] of each scene.
     """
 
@@ -56,17 +56,17 @@ class LabelledBatch(TensorBatch):
 
 def find_labelled(folders: Sequence[Path], labels: Path, problems: list[str],
                   stems: set[str] | None = None) -> list[LabelledPaths]:
-    """Scenes by file stem, sorted.
+    """Find scenes by file stem, sorted.
 
     Args:
-        folders: of the pictures: one, or infrared and visible. In one folder that holds results of a fusing run,
-            ``<stem>_recover``, these count and not what lies beside them.
+        folders: folder of the pictures, or folders of infrared and visible. In a folder with results of a fusing run,
+            only the files ``<stem>_recover`` are used.
         labels: folder of the labels.
-        problems: gets one line for each file that lacks its partner.
-        stems: the scenes that are wanted; None for all.
+        problems: receives one line for each file without a partner.
+        stems: the wanted scenes; None for all.
 
     Raises:
-        MissingFileError: a folder is not there.
+        MissingFileError: a folder does not exist.
     """
     if len(folders) == 1:
         pictures = {stem: (path,) for stem, path in _fused_first(folders[0], problems).items()}
@@ -88,8 +88,8 @@ class LabelledFolder(Dataset):
 
     Args:
         scenes: the files.
-        roles: what each picture of a scene shows.
-        short_side: pictures and labels are shrunk to this short side; None leaves them as they are.
+        roles: role of each picture of a scene.
+        short_side: short side to which pictures and labels are reduced; None keeps their size.
         rule: how values are mapped.
     """
 
@@ -103,10 +103,10 @@ class LabelledFolder(Dataset):
         return len(self.scenes)
 
     def read(self, index: int) -> LabelledScene:
-        """Decodes a scene.
+        """Decode a scene.
 
         Raises:
-            UserError: a file is missing or no whole picture, or the sizes differ.
+            UserError: a file is missing or not a complete picture, or the sizes differ.
         """
         pictures = self.pictures(index)
         ids = read_label(self.scenes[index].label)
@@ -116,7 +116,7 @@ class LabelledFolder(Dataset):
         return LabelledScene(pictures, to_planes(ids))
 
     def pictures(self, index: int) -> Tensor:
-        """The pictures of a scene alone, (3P, h, w) ``uint8``."""
+        """The pictures of a scene without the label, (3P, h, w) ``uint8``."""
         read = read_scene(self.scenes[index].pictures, self.rule, self.roles)
         if len({picture.size for picture in read}) > 1:
             raise UserError(f"{read[0].path} and {read[1].path} differ in size; register and resize the pair first")
@@ -127,18 +127,18 @@ class LabelledFolder(Dataset):
 
     @staticmethod
     def collate(items: list[LabelledScene]) -> LabelledBatch:
-        """Pads scenes to one batch."""
+        """Pad scenes to a batch."""
         pictures, sizes = pad_batch([item.pictures for item in items])
         labels, _ = pad_batch([item.label for item in items], fill=IGNORED)
         return LabelledBatch(pictures, labels, sizes)
 
 
 class LabelledCrop:
-    """A random square of each scene, sometimes mirrored; the same of its pictures and its label.
+    """A random square of each scene, flipped with probability 1/2; the same for its pictures and its label.
 
-    The square has between 1 and 1/2 of the side of the crop (log-uniform), so objects keep their size or grow up to
-    twofold, and never more than the short side of the scene. Pictures are resized bilinear with antialias, labels to
-    the nearest pixel.
+    The side of the square is 1/2 to 1 of the crop's side (log-uniform), at most the short side of the scene, so that
+    objects keep their size or are enlarged up to twofold. Pictures are resized bilinearly with antialiasing, labels by
+    nearest neighbour.
 
     Args:
         image_size: side S of the results.
@@ -164,13 +164,13 @@ class LabelledCrop:
 
 
 def crop_nearest(labels: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
-    """Cuts a box out of every label and resizes it to the nearest pixel.
+    """Crop each label to a box and resize it by nearest neighbour.
 
     Args:
         labels: (B, H, W).
         boxes: (B, 4) top, left, height, width, int64.
-        size: side S of the result.
-        flip: (B,) bool, mirror left and right.
+        size: side S of the result in pixels.
+        flip: (B,) bool, flip horizontally.
 
     Returns:
         (B, S, S).

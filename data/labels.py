@@ -1,4 +1,4 @@
-"""Labels of pixels: class ids in pictures of one channel, read, and looked through before a training."""
+"""Pixel labels: reads class ids from pictures with one channel, and checks them before training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from utils.pictures.metadata import read_metadata
 from utils.pictures.reading import read_picture
 from utils.pictures.structure import stored_size
 
-IGNORED = 255  # a pixel that no one labelled
+IGNORED = 255  # unlabelled pixel
 _THREADS = 4
 _SHOWN = 50
 
@@ -28,7 +28,7 @@ class LabelledPaths:
     Attributes:
         stem: the scene's name.
         pictures: one, or infrared and visible.
-        label: of their pixels.
+        label: labels of their pixels.
     """
 
     stem: str
@@ -37,10 +37,10 @@ class LabelledPaths:
 
 
 def read_label(path: Path) -> np.ndarray:
-    """Class ids (H, W) ``uint8``, as stored: of a picture with a palette its indices, not its colours.
+    """Class ids (H, W) ``uint8`` as stored; for a picture with a palette, its indices.
 
     Raises:
-        UserError: no whole picture, more than one channel, or ids that are no whole numbers up to 255.
+        UserError: not a complete picture, more than one channel, or ids that are not integers up to 255.
     """
     try:
         with Image.open(path) as image:
@@ -58,11 +58,11 @@ def read_label(path: Path) -> np.ndarray:
 
 
 def check_labels(scenes: Sequence[LabelledPaths], classes: int) -> list[str]:
-    """One line for every label that cannot be used: another size than its pictures, unknown ids, unreadable.
+    """Check labels; returns one line for each unusable one: another size than its pictures, unknown ids, unreadable.
 
     Args:
-        scenes: what is looked through.
-        classes: ids are 0 to ``classes`` - 1, and 255.
+        scenes: the scenes to check.
+        classes: number of classes; valid ids are 0 to ``classes`` - 1, and 255.
     """
     def fault(scene: LabelledPaths) -> str | None:
         try:
@@ -75,14 +75,14 @@ def check_labels(scenes: Sequence[LabelledPaths], classes: int) -> list[str]:
 
 
 def refuse(problems: Sequence[str], where: str) -> None:
-    """Stops a run that has bad labels, before it starts.
+    """Refuse to start a run with bad labels.
 
     Args:
-        problems: a line for each.
+        problems: one line per bad label.
         where: the data set.
 
     Raises:
-        UserError: there is one; lists them.
+        UserError: there are problems; lists them.
     """
     if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
@@ -105,7 +105,7 @@ def _fault(scene: LabelledPaths, classes: int) -> str | None:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """(width, height) of a picture as it is seen; from its header where that is possible."""
+    """(width, height) of a picture as displayed, read from its header if possible."""
     data = read_bytes(path)
     size = stored_size(data)
     if size is None:

@@ -1,1 +1,1 @@
-"""What fused pictures and fused features are worth to another task."""
+"""Evaluates fused pictures and fused features on another task."""

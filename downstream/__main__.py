@@ -13,7 +13,7 @@ COMMANDS = {"train": "train a segmenter", "evaluate": "score a trained one on la
 
 
 def main(arguments: list[str]) -> int | None:
-    """Runs ``train`` or ``evaluate`` with the rest of the arguments.
+    """Run ``train`` or ``evaluate`` with the remaining arguments.
 
     Raises:
         UserError: no such command.

@@ -1,4 +1,4 @@
-"""A small backbone for pictures, with ImageNet weights from a package of the index."""
+"""A small backbone for pictures, with ImageNet weights from a Python package."""
 
 import logging
 from importlib.util import find_spec
@@ -23,12 +23,12 @@ class Backbone(nn.Module):
     """EfficientNet-Lite0 (3.0 million weights): maps of strides 4, 8, 16 and 32.
 
     Args:
-        pictures: how many pictures of three channels it sees at once. Of ImageNet's first convolution each gets an
-            equal share, so that the response keeps its size.
-        pretrained: start from ImageNet weights, if the package that holds them is installed; one line says what is.
+        pictures: number P of input pictures with three channels each. The weights of ImageNet's first convolution are
+            divided among them, so that the magnitude of its output is unchanged.
+        pretrained: start from ImageNet weights if their package is installed; the log says which weights are used.
 
     Attributes:
-        channels: of the four maps, finest first.
+        channels: channels of the four maps, finest first.
     """
 
     def __init__(self, *, pictures: int = 1, pretrained: bool = True) -> None:
@@ -47,12 +47,12 @@ class Backbone(nn.Module):
 
 
 def imagenet_weights() -> dict[str, Tensor] | None:
-    """The package's weights under timm's names; None, with one line in the log, where it is not installed.
+    """The package's weights with timm's names; None, with a log line, if it is not installed.
 
-    The file's tensors are those of timm's network in their order, under other names.
+    The file has the tensors of timm's network in the same order, with other names.
 
     Raises:
-        UserError: the package holds another file than that of version 0.1.0.
+        UserError: the package contains another file than version 0.1.0.
     """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:

@@ -1,4 +1,4 @@
-"""A colour for each class."""
+"""Colours of classes."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ _BITS = 8
 
 
 def class_colours() -> Tensor:
-    """Colours of the ids 0 to 255, (256, 3) in [0, 1]: PASCAL VOC's, which set apart any number of classes.
+    """Colours of the ids 0 to 255, (256, 3) in [0, 1], as in PASCAL VOC.
 
-    Bit 0 of an id goes to the red, bit 1 to the green and bit 2 to the blue channel's highest bit, the next three to
-    the second highest, and so on: 0 is black. 255, not labelled, is light grey.
+    Bits 0, 1 and 2 of an id are the highest bits of red, green and blue, the next three the second highest, and so on:
+    0 is black. 255, unlabelled, is light grey.
     """
     ids, colours = torch.arange(256), torch.zeros(256, 3, dtype=torch.int64)
     for bit in range(_BITS):
@@ -22,5 +22,5 @@ def class_colours() -> Tensor:
 
 
 def in_colours(ids: Tensor) -> Tensor:
-    """Class ids (B, H, W) as a picture (B, 3, H, W) in [0, 1]."""
+    """Convert class ids (B, H, W) to a picture (B, 3, H, W) in [0, 1]."""
     return class_colours().to(ids.device)[ids.long()].permute(0, 3, 1, 2)

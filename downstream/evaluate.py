@@ -46,7 +46,7 @@ def segment(model: nn.Module, pictures: Tensor, size: tuple[int, int], amp: str 
     """Class ids (H, W) uint8 on the CPU.
 
     Args:
-        model: pictures -> logits, in eval mode.
+        model: maps pictures to logits, in eval mode.
         pictures: (3P, h, w) ``uint8`` on the model's device.
         size: (H, W) of the result.
         amp: "auto", "bf16" or "off".
@@ -58,13 +58,13 @@ def segment(model: nn.Module, pictures: Tensor, size: tuple[int, int], amp: str 
 
 def score(model: nn.Module, scenes: LabelledFolder, classes: int, device: torch.device, *, amp: str = "off",
           silent: bool = False) -> tuple[SegmentationScores, dict[str, SegmentationScores]]:
-    """Scores of all scenes together, and of each by its stem.
+    """Scores of all scenes together, and of each scene by its stem.
 
     Args:
         model: in eval mode, on the device.
-        scenes: pictures and labels; scores are of the labels' own size.
-        classes: how many.
-        device: where the model is.
+        scenes: pictures and labels; scores refer to the size of the labels.
+        classes: number of classes.
+        device: device of the model.
         amp: "auto", "bf16" or "off".
         silent: no progress bar.
     """
@@ -77,10 +77,10 @@ def score(model: nn.Module, scenes: LabelledFolder, classes: int, device: torch.
 
 
 def trained_segmenter(options: Options) -> tuple[nn.Module, Path]:
-    """The segmenter with the weights of a checkpoint, in eval mode, and the file; the moving average if it has one.
+    """The segmenter with the weights of a checkpoint (its moving average, if any), in eval mode, and the file.
 
     Raises:
-        UserError: there is no checkpoint, it is broken, or it is of another network.
+        UserError: no checkpoint, a broken one, or one of another network.
     """
     path = Path(options.path.resume_state or "latest")
     if path == Path("latest"):
@@ -106,7 +106,7 @@ def trained_segmenter(options: Options) -> tuple[nn.Module, Path]:
 
 def write_scores(options: Options, total: SegmentationScores, single: dict[str, SegmentationScores],
                  checkpoint: Path) -> Path:
-    """Writes ``scores.json`` and ``confusion.png`` and returns their folder; an older one of that name moves aside."""
+    """Write ``scores.json`` and ``confusion.png`` and return their folder; an older folder is archived."""
     classes, folder = options.downstream.classes, Path(options.path.results_root) / options.name
     archive_if_exists(folder)
     folder.mkdir(parents=True)
@@ -122,19 +122,19 @@ def write_scores(options: Options, total: SegmentationScores, single: dict[str, 
 
 
 def table(numbers: dict[str, float]) -> str:
-    """Scores in percent, a line each."""
+    """Scores in percent, one per line."""
     width = max(map(len, numbers))
     return "".join(f"{name:<{width}}  {f'{100 * value:6.2f}' if value == value else '     -'}\n"
                    for name, value in numbers.items())
 
 
 def _defined(numbers: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
+    """Replace NaN by None, as JSON has no NaN."""
     return {name: value if value == value else None for name, value in numbers.items()}
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the options, scores, prints the table."""
+    """Read the options, score, and print the table."""
     options = options_from_command_line(arguments, __doc__)
     set_up_logging()
     log_notes(options)

@@ -1,6 +1,6 @@
-"""Heads that give a class to every pixel, from maps of strides 4, 8, 16 and 32.
+"""Segmentation heads for maps of strides 4, 8, 16 and 32.
 
-GroupNorm in place of the usual BatchNorm: the heads are the same for batches of any size, on one device or many.
+They use GroupNorm instead of BatchNorm, so that results do not depend on batch size or number of devices.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ POOLS = (1, 2, 3, 6)
 
 
 def conv(channels: int, width: int, kernel: int) -> nn.Sequential:
-    """Convolution, GroupNorm, ReLU; the size stays. ``width`` is a multiple of 8."""
+    """Convolution, GroupNorm and ReLU at constant size. ``width`` is a multiple of 8."""
     return nn.Sequential(nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False),
                          nn.GroupNorm(_GROUPS, width), nn.ReLU())
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, to the height and width of another map."""
+    """Resize bilinearly to the height and width of another map."""
     return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class PyramidHead(nn.Module):
-    """A light head: feature pyramid (Lin et al. 2017), its levels enlarged and summed, one convolution, classes.
+    """A light head: feature pyramid (Lin et al. 2017) with enlarged and summed levels, a convolution and a classifier.
 
     Args:
-        channels: of the four maps, finest first.
-        classes: how many.
-        width: channels inside.
+        channels: channels of the four maps, finest first.
+        classes: number of classes.
+        width: internal channels.
     """
 
     def __init__(self, channels: Sequence[int], classes: int, *, width: int = 128) -> None:
@@ -50,12 +50,12 @@ class PyramidHead(nn.Module):
 
 
 class UperHead(nn.Module):
-    """The published head: UPerNet (Xiao et al. 2018, arXiv 1807.10221), pooled context on the coarsest map.
+    """The published head: UPerNet (Xiao et al. 2018, arXiv 1807.10221), with pooled context on the coarsest map.
 
     Args:
-        channels: of the four maps, finest first.
-        classes: how many.
-        width: channels inside; 128 is published.
+        channels: channels of the four maps, finest first.
+        classes: number of classes.
+        width: internal channels; published: 128.
     """
 
     def __init__(self, channels: Sequence[int], classes: int, *, width: int = 128) -> None:

@@ -1,4 +1,4 @@
-"""The segmenters that are compared: of one picture, of a pair early or late, of the features of a pair."""
+"""The segmenters to compare: for one picture, for a pair (early or late fusion), for features of a pair."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from models.weights import load_weights
 from option.schema import Options
 from utils.errors import UserError
 
-# Parts of the network that its features do not pass: they draw pictures.
+# Parts of the network that its features do not use: they decode pictures.
 _PICTURES_ONLY = ("encoder.norm.", "common_block.", "unique_block.", "fuse_block.", "common_head.", "unique_head.",
                   "fuse_head.", "mask_token", "mfm_")
 _STRIDE = 32
@@ -23,7 +23,7 @@ class PictureSegmenter(nn.Module):
     """Classes from one picture, or from a pair as six channels (early fusion).
 
     Args:
-        classes: how many.
+        classes: number of classes.
         pictures: 1, or 2 for a pair.
         width: channels of the head.
         pretrained: see ``Backbone``.
@@ -40,10 +40,10 @@ class PictureSegmenter(nn.Module):
 
 
 class LateSegmenter(nn.Module):
-    """Classes from a pair, a backbone for each picture, whose maps are summed (late fusion).
+    """Classes from a pair, with a backbone for each picture and summed maps (late fusion).
 
     Args:
-        classes, width, pretrained: as of ``PictureSegmenter``.
+        classes, width, pretrained: as in ``PictureSegmenter``.
     """
 
     def __init__(self, classes: int, *, width: int = 128, pretrained: bool = True) -> None:
@@ -58,16 +58,16 @@ class LateSegmenter(nn.Module):
 
 
 class FeatureSegmenter(nn.Module):
-    """Classes from the features of a pair, by the published head.
+    """Classes from the features of a pair, with the published head.
 
     Args:
-        network: gives the features.
-        classes: how many.
-        width: channels of the head; 128 is published.
-        freeze: the network's weights stay as they are.
+        network: computes the features.
+        classes: number of classes.
+        width: channels of the head; published: 128.
+        freeze: do not train the network.
 
     Raises:
-        UserError: the encoder has fewer lists than the pyramid takes.
+        UserError: the encoder has fewer layers than the pyramid needs.
     """
 
     def __init__(self, network: DeFusionPP, classes: int, *, width: int = 128, freeze: bool = False) -> None:
@@ -83,15 +83,15 @@ class FeatureSegmenter(nn.Module):
         self.head = UperHead(self.pyramid.channels, classes, width=width)
 
     def train(self, mode: bool = True) -> "FeatureSegmenter":
-        """Sets the mode; a frozen network stays in that of inference, without dropout."""
+        """Set the mode; a frozen network stays in eval mode, without dropout."""
         super().train(mode)
         if self.frozen:
             self.network.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) of pairs (B, 6, H, W) in [0, 1]; their right and lower edges are repeated to
-        multiples of 32."""
+        """Logits (B, classes, H, W) of pairs (B, 6, H, W) in [0, 1]; the pairs are padded at the right and bottom to
+        multiples of 32 by replication."""
         height, width = x.shape[-2:]
         padded = F.pad(x, (0, -width % _STRIDE, 0, -height % _STRIDE), mode="replicate")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -100,15 +100,14 @@ class FeatureSegmenter(nn.Module):
 
 
 def segmenter_from_options(options: Options, *, start: bool = True) -> nn.Module:
-    """The segmenter that an option file describes.
+    """Build the segmenter described by the options.
 
     Args:
-        options: of the run.
-        start: from the weights that the options name, of ImageNet or of ``path.pretrain_model_G``; False where those
-            of a checkpoint follow.
+        options: options of the run.
+        start: load initial weights, of ImageNet or of ``path.pretrain_model_G``; False if a checkpoint is loaded later.
 
     Raises:
-        UserError: a model without such features, or weights that cannot be loaded.
+        UserError: a model without features, or weights that cannot be loaded.
     """
     settings = options.downstream
     count, width, pretrained = len(settings.classes), settings.width, settings.pretrained and start

@@ -1,4 +1,4 @@
-"""From the tokens of a pair to maps at four strides, as heads for dense tasks take them."""
+"""Converts the tokens of a pair to maps with four strides, for dense prediction heads."""
 
 from torch import Tensor, nn
 
@@ -13,15 +13,15 @@ class FeaturePyramid(nn.Module):
 
         maps = FeaturePyramid()(network.features(infrared, visible))
 
-    As published: the encoder's lists 3, 5 and 7 of both pictures, joined by a cross block each, make the three finer
-    maps, and the fused tokens the coarsest. All tokens have stride 16; transposed convolutions and a max pool change
-    it. Ours: the query of a cross block comes from the second picture, the visible one; the fused tokens pass a
-    LayerNorm, since the cross blocks end with one.
+    As published: the encoder layers 3, 5 and 7 of both pictures, joined by a cross block each, make the three finer
+    maps, and the fused tokens the coarsest. All tokens have stride 16; transposed convolutions and max pooling change
+    it. Ours: the query of a cross block comes from the second (visible) picture; the fused tokens pass a LayerNorm,
+    since the cross blocks end with one.
 
     Args:
-        width: D of the tokens.
-        heads: of the cross blocks; must divide ``width``.
-        layers: the encoder's lists that are joined, finest first.
+        width: width D of the tokens.
+        heads: heads of the cross blocks; must divide ``width``.
+        layers: encoder layers to join, finest first.
     """
 
     def __init__(self, *, width: int = 192, heads: int = 16, layers: tuple[int, int, int] = LAYERS) -> None:

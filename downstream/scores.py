@@ -10,17 +10,17 @@ from torch import Tensor
 from data.labels import IGNORED
 from utils.files import atomic_write
 
-_ACROSS = 0.9  # inches a class in the drawing
+_ACROSS = 0.9  # inches per class in the drawing
 
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """How well some pictures are segmented, over all their labelled pixels together.
+    """Segmentation scores over all labelled pixels of some pictures.
 
     Attributes:
-        iou: (K,) intersection over union of each class; NaN for a class that neither labels nor predictions hold.
-        accuracy: share of the pixels with the right class.
-        confusion: (K, K) pixels by label (row) and prediction (column), int64.
+        iou: (K,) intersection over union of each class; NaN for a class absent from labels and predictions.
+        accuracy: share of pixels with the correct class.
+        confusion: (K, K) pixel counts by label (row) and prediction (column), int64.
     """
 
     iou: Tensor
@@ -29,12 +29,12 @@ class SegmentationScores:
 
     @property
     def miou(self) -> float:
-        """Mean of the defined values of ``iou``."""
+        """Mean of the defined ``iou`` values."""
         return float(self.iou.nanmean())
 
     @property
     def miou_foreground(self) -> float:
-        """The same without class 0, the background."""
+        """Mean of the defined ``iou`` values without class 0, the background."""
         return float(self.iou[1:].nanmean())
 
     def numbers(self, classes: Sequence[str]) -> dict[str, float]:
@@ -44,14 +44,14 @@ class SegmentationScores:
 
 
 class SegmentationMeter:
-    """Counts predictions against labels.
+    """Accumulates predictions and labels.
 
     Args:
-        classes: how many.
+        classes: number of classes.
     """
 
     def __init__(self, classes: int) -> None:
-        from torchmetrics import MetricCollection  # an extra, needed for scores alone
+        from torchmetrics import MetricCollection  # an extra, needed only for scores
         from torchmetrics.classification import (
             MulticlassAccuracy,
             MulticlassConfusionMatrix,
@@ -64,15 +64,15 @@ class SegmentationMeter:
         })
 
     def add(self, prediction: Tensor, label: Tensor) -> SegmentationScores:
-        """Counts one picture and gives its own scores.
+        """Add one picture and return its scores.
 
         Args:
-            prediction, label: (H, W) class ids on the CPU; pixels labelled 255 do not count.
+            prediction, label: (H, W) class ids on the CPU; pixels labelled 255 are ignored.
         """
         return _scores(self._metrics(prediction.long(), label.long()))
 
     def scores(self) -> SegmentationScores:
-        """Of all pictures so far."""
+        """Scores of all pictures so far."""
         return _scores(self._metrics.compute())
 
 
@@ -81,12 +81,12 @@ def _scores(values: dict[str, Tensor]) -> SegmentationScores:
 
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> None:
-    """Writes the confusion matrix as a picture: each row in percent of the pixels that have that label.
+    """Draw the confusion matrix, with each row in percent of the pixels with that label.
 
     Args:
-        confusion: (K, K) pixels by label and prediction.
+        confusion: (K, K) pixel counts by label and prediction.
         classes: K names.
-        path: a PNG.
+        path: output PNG.
     """
     from matplotlib.figure import Figure  # an extra, as above
 

@@ -1,4 +1,4 @@
-"""The labelled sets that an option file names, looked through before they are used."""
+"""Loads and checks the labelled sets given in an option file."""
 
 import logging
 from pathlib import Path
@@ -30,7 +30,7 @@ def scored_set(options: Options, part: str) -> LabelledFolder:
     """The scenes of ``dataset.val`` or ``dataset.test``.
 
     Args:
-        options: of the run.
+        options: options of the run.
         part: "val" or "test".
 
     Raises:
@@ -45,11 +45,11 @@ def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOpt
     """The scenes of one section.
 
     Args:
-        options: of the run.
+        options: options of the run.
         where: key of the section.
         data: the section.
         root: folder of the set.
-        stems: the scenes that are wanted; None for all.
+        stems: the wanted scenes; None for all.
     """
     settings = options.downstream
     needed = {"irvis_dataroot" if isinstance(data, TrainDataOptions) else "dataroot": root,
@@ -73,7 +73,7 @@ def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOpt
 
 
 def _pictures(single: bool, data: TrainDataOptions | PairDataOptions, root: Path) -> tuple[list[Path], list[Role]]:
-    """Folders of the pictures, and what they show."""
+    """Folders of the pictures, and their roles."""
     infrared = root / data.infrare_name if data.infrare_name else None
     if not single:
         return [infrared, root / data.visible_name], ["infrared", "visible"]

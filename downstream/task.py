@@ -1,4 +1,4 @@
-"""What a training of a segmenter minimises."""
+"""The training task of a segmenter."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,11 +14,11 @@ Generators = Mapping[str, torch.Generator]
 
 
 class SegmentationTask(nn.Module):
-    """Cross entropy of random crops, the mean over all labelled pixels of the batch.
+    """Cross entropy on random crops, averaged over all labelled pixels of the batch.
 
     Args:
-        model: pictures (B, 3P, S, S) in [0, 1] -> logits (B, classes, S, S).
-        image_size: side S of the crops.
+        model: maps pictures (B, 3P, S, S) in [0, 1] to logits (B, classes, S, S).
+        image_size: side S of the crops in pixels.
     """
 
     def __init__(self, model: nn.Module, image_size: int) -> None:
@@ -31,7 +31,7 @@ class SegmentationTask(nn.Module):
         pictures, labels = self.crop(batch, generators)
         logits = self.model(pictures).float()
         loss = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        loss = loss / (labels != IGNORED).sum().clamp(min=1)  # a batch may be without any label
+        loss = loss / (labels != IGNORED).sum().clamp(min=1)  # a batch may have no labelled pixel
         return {"cross_entropy": loss, "total_loss": loss}
 
     def trainable(self) -> Iterator[nn.Parameter]:
@@ -40,7 +40,7 @@ class SegmentationTask(nn.Module):
 
     @torch.no_grad()
     def pictures(self, batch: LabelledBatch, generators: Generators) -> dict[str, Tensor]:
-        """Crops, their labels and what the model makes of them, each (B, 3, S, S) in [0, 1]."""
+        """Crops, labels and predictions, each (B, 3, S, S) in [0, 1]."""
         pictures, labels = self.crop(batch, generators)
         seen = {f"input {number + 1}": part for number, part in enumerate(pictures.split(3, dim=1))}
         return {**seen, "label": in_colours(labels), "prediction": in_colours(self.model(pictures).argmax(1))}

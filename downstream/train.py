@@ -30,8 +30,8 @@ from utils.errors import UserError
 
 
 def build_task(options: Options) -> nn.Module:
-    """The segmenter with its crops and its loss."""
-    torch.manual_seed(options.train.manual_seed)  # the initial weights are the seed's as well
+    """Build the segmenter with its crops and its loss."""
+    torch.manual_seed(options.train.manual_seed)  # the seed also determines the initial weights
     return SegmentationTask(segmenter_from_options(options), options.dataset.train.image_size)
 
 
@@ -40,7 +40,7 @@ def build_loader(options: Options, *, seed: int, rank: int, world: int, device: 
     """Batches of labelled scenes.
 
     Raises:
-        UserError: bad labels, or a cache that they cannot have.
+        UserError: bad labels, or an unsupported cache.
     """
     data, source, workers = options.dataset.train, training_set(options), options.dataset.train.workers
     if data.cache == "device":
@@ -52,7 +52,7 @@ def build_loader(options: Options, *, seed: int, rank: int, world: int, device: 
 
 
 def build_validation(options: Options, _: nn.Module, run_dir: Path) -> Callable[[int, nn.Module], dict[str, float]]:
-    """Scores on ``dataset.val``. They choose nothing: the last epoch is the result."""
+    """Scores on ``dataset.val``, for the record only: the last epoch is the result."""
     scenes, device, classes = scored_set(options, "val"), choose_device(options.device), options.downstream.classes
 
     def validate(step: int, model: nn.Module) -> dict[str, float]:
@@ -62,7 +62,7 @@ def build_validation(options: Options, _: nn.Module, run_dir: Path) -> Callable[
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the options and trains."""
+    """Read the options and train."""
     train(options_from_command_line(arguments, __doc__), build_task, build_loader, build_validation)
 
 

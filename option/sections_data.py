@@ -120,7 +120,7 @@ class PairDataOptions(Section):
 
     @property
     def whole_stacks(self) -> bool:
-        """Whether every picture of a scene is fused, or two of them."""
+        """Whether all pictures of a scene are fused instead of two."""
         return False
 
     @property

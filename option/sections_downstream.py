@@ -1,4 +1,4 @@
-"""The section `downstream`: another task on pictures or features of pairs."""
+"""The section `downstream`: another task with pictures or features of pairs."""
 
 from __future__ import annotations
 

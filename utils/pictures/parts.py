@@ -1,4 +1,4 @@
-"""What the files of a result are called, in the published words, and in which order they are shown."""
+"""Names of result files, in the published terms, and their order on contact sheets."""
 
 FUSED, COMMON, UNIQUE1, UNIQUE2, INPUT1, INPUT2 = "recover", "common", "upper", "lower", "over", "under"
 SHOWN_INPUTS = 9
@@ -10,7 +10,7 @@ _INPUT = "input"
 
 
 def input_parts(count: int) -> list[str]:
-    """Names of a scene's sources: ``over``, ``under``, and from the third on ``input3``, ``input4``, ..."""
+    """Names of a scene's sources: ``over``, ``under``, then ``input3``, ``input4``, ..."""
     return [INPUT1, INPUT2, *(f"{_INPUT}{number}" for number in range(3, count + 1))]
 
 
@@ -20,10 +20,10 @@ def is_input(part: str) -> bool:
 
 
 def columns(parts: set[str], titles: tuple[str, str]) -> dict[str, str]:
-    """Part -> heading of the parts that are there, in the order of a contact sheet: sources, components, fused.
+    """Part -> heading for the given parts, in the order of a contact sheet: sources, components, fused.
 
     Args:
-        parts: names.
+        parts: names of the existing parts.
         titles: headings of the first two sources.
     """
     named = {**_TITLES, INPUT1: titles[0], INPUT2: titles[1]}
