@@ -41,8 +41,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)], check=True)
     site, elsewhere = folder / "site", folder / "elsewhere"
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), *map(str, folder.glob("*.whl"))],
-                   check=True)
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--no-compile", "--target", str(site),
+                    *map(str, folder.glob("*.whl"))], check=True)
     for name in ("utils", "models", "data", "metrics", "option", "app", "selftrain"):
         (elsewhere / name).mkdir(parents=True)
         (elsewhere / name / "__init__.py").write_text("raise RuntimeError('somebody else\\'s package')\n")

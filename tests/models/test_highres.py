@@ -1,5 +1,6 @@
 """The head starts as the salience pyramid, is symmetric, bounded, without a grid, and learns with finite gradients."""
 
+import math
 from itertools import zip_longest
 
 import pytest
@@ -9,7 +10,7 @@ from data.registry import SCENARIOS
 from models.baselines import SaliencePyramid
 from models.corrections import CorrectionNetwork, Level, others_largest, others_mean, shrink_features
 from models.fuser import Fuser
-from models.head import FusionHead, limit_shift
+from models.head import FusionHead, _bend_back, limit_shift
 from models.head_parts import Coarse
 from models.head_windows import REACH, STRIDE
 from models.highres import DeFusionPPHR
@@ -322,3 +323,12 @@ def test_what_fine_bands_depend_on_lies_within_the_reach_of_a_part():
                 other[..., near, near] = x[..., near, near]
             got, _ = at_own(changed, coarse)
             assert all(map(torch.equal, got, want)) == same
+
+
+def test_what_leaves_the_range_of_the_pictures_is_bent_back_with_a_gradient_everywhere():
+    x = torch.tensor([0.3, 0.6, 0.7, 0.9, 0.1], requires_grad=True)
+    bent = _bend_back(x, torch.tensor(0.2), torch.tensor(0.6), 0.1)
+    expected = [0.3, 0.6, 0.6 + 0.1 * math.tanh(1), 0.6 + 0.1 * math.tanh(3), 0.2 - 0.1 * math.tanh(1)]
+    torch.testing.assert_close(bent, torch.tensor(expected))
+    bent.sum().backward()
+    assert (x.grad > 0).all()

@@ -197,3 +197,11 @@ def test_a_learned_position_table_is_left_out_with_a_word(tmp_path, caplog, tabl
     torch.save(state, tmp_path / "vit.pth")
     load_weights(network(), tmp_path / "vit.pth", start=True)
     assert ("vit.pth: its position table" in caplog.text) == told
+
+
+def test_a_training_may_not_start_with_a_part_of_what_the_model_adds(tmp_path):
+    state = DeFusionPPHR(**SMALL).state_dict()
+    del state["head.log_gain"]
+    save_file(state, tmp_path / "part.safetensors")
+    with pytest.raises(UserError, match=r"lacks 1 weights that the network needs: head\.log_gain"):
+        load_weights(DeFusionPPHR(**SMALL), tmp_path / "part.safetensors", start=True)
