@@ -15,7 +15,7 @@ COMMANDS = {
     "fuse": ("app.fuse", "fuse pictures: infrared and visible, exposures, focus series"),
     "metrics": ("metrics.__main__", "score fused pictures against their sources"),
     "train": ("selftrain", "train a model from an option file (stage 2: --stage2)"),
-    "downstream": ("downstream.__main__", "train and score a segmenter on pictures or on fused features"),
+    "downstream": ("downstream.__main__", "train and score segmentation or detection on fused pictures"),
     "check": ("data.check", "look through the data sets that an option file names"),
     "export": ("models.export", "turn a checkpoint into a weight file"),
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -54,8 +55,8 @@ class LabelledBatch(TensorBatch):
     sizes: Tensor
 
 
-def find_labelled(folders: Sequence[Path], labels: Path, problems: list[str],
-                  stems: set[str] | None = None) -> list[LabelledPaths]:
+def find_labelled(folders: Sequence[Path], labels: Path, problems: list[str], stems: set[str] | None = None, *,
+                  list_labels: Callable[[Path], list[Path]] = list_pictures) -> list[LabelledPaths]:
     """Find scenes by file stem, sorted.
 
     Args:
@@ -64,6 +65,7 @@ def find_labelled(folders: Sequence[Path], labels: Path, problems: list[str],
         labels: folder of the labels.
         problems: receives one line for each file without a partner.
         stems: the wanted scenes; None for all.
+        list_labels: function that lists the label files of a folder.
 
     Raises:
         MissingFileError: a folder does not exist.
@@ -72,7 +74,7 @@ def find_labelled(folders: Sequence[Path], labels: Path, problems: list[str],
         pictures = {stem: (path,) for stem, path in _fused_first(folders[0], problems).items()}
     else:
         pictures = {pair.stem: (pair.first, pair.second) for pair in match_stems(*folders, problems, check=False)}
-    known = _by_stem(labels, problems)
+    known = _by_stem(list_labels(labels), problems)
     wanted = known.keys() | pictures.keys() if stems is None else stems
     for stem in sorted(wanted):
         if stem not in known:
@@ -117,10 +119,17 @@ class LabelledFolder(Dataset):
 
     def pictures(self, index: int) -> Tensor:
         """The pictures of a scene without the label, (3P, h, w) ``uint8``."""
+        return self.shrunk(self.decoded(index))
+
+    def decoded(self, index: int) -> list[np.ndarray]:
+        """Decode the pictures of a scene at their own size, (H, W, 1 or 3) ``uint8``."""
         read = read_scene(self.scenes[index].pictures, self.rule, self.roles)
         if len({picture.size for picture in read}) > 1:
             raise UserError(f"{read[0].path} and {read[1].path} differ in size; register and resize the pair first")
-        pixels = [to_8_bit(picture.pixels) for picture in read]
+        return [to_8_bit(picture.pixels) for picture in read]
+
+    def shrunk(self, pixels: list[np.ndarray]) -> Tensor:
+        """Reduce decoded pictures to the short side, (3P, h, w) ``uint8``."""
         if self.short_side:
             pixels = [shrink(values, self.short_side) for values in pixels]
         return torch.cat([to_planes(values).expand(3, -1, -1) for values in pixels])
@@ -183,14 +192,14 @@ def crop_nearest(labels: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tens
 
 def _fused_first(folder: Path, problems: list[str]) -> dict[str, Path]:
     """Pictures by the stem of their scene."""
-    pictures, ending = _by_stem(folder, problems), f"_{FUSED}"
+    pictures, ending = _by_stem(list_pictures(folder), problems), f"_{FUSED}"
     fused = {stem.removesuffix(ending): path for stem, path in pictures.items() if stem.endswith(ending)}
     return fused or pictures
 
 
-def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
+def _by_stem(files: Sequence[Path], problems: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in list_pictures(folder):
+    for path in files:
         if found.setdefault(path.stem, path) is not path:
             problems.append(f"{path}: has the stem of {found[path.stem].name}; keep one of them")
     return found

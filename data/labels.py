@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class LabelledPaths:
     Attributes:
         stem: the scene's name.
         pictures: one, or infrared and visible.
-        label: labels of their pixels.
+        label: labels of their pixels, or boxes.
     """
 
     stem: str
@@ -64,9 +64,14 @@ def check_labels(scenes: Sequence[LabelledPaths], classes: int) -> list[str]:
         scenes: the scenes to check.
         classes: number of classes; valid ids are 0 to ``classes`` - 1, and 255.
     """
+    return faults(scenes, lambda scene: _fault(scene, classes))
+
+
+def faults(scenes: Sequence[LabelledPaths], look: Callable[[LabelledPaths], str | None]) -> list[str]:
+    """Apply ``look`` to the scenes in threads; returns the lines and the messages of user errors that it gives."""
     def fault(scene: LabelledPaths) -> str | None:
         try:
-            return _fault(scene, classes)
+            return look(scene)
         except UserError as error:
             return str(error)
 
@@ -93,7 +98,7 @@ def refuse(problems: Sequence[str], where: str) -> None:
 def _fault(scene: LabelledPaths, classes: int) -> str | None:
     ids = read_label(scene.label)
     for path in scene.pictures:
-        width, height = _size(path)
+        width, height = picture_size(path)
         if ids.shape != (height, width):
             return (f"{scene.label}: is {ids.shape[1]} x {ids.shape[0]}, its picture {path} is {width} x {height} "
                     "(width x height)")
@@ -104,7 +109,7 @@ def _fault(scene: LabelledPaths, classes: int) -> str | None:
     return None
 
 
-def _size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path) -> tuple[int, int]:
     """(width, height) of a picture as displayed, read from its header if possible."""
     data = read_bytes(path)
     size = stored_size(data)

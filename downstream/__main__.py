@@ -9,7 +9,7 @@ from option.errors import did_you_mean
 from utils.cli import run
 from utils.errors import UserError
 
-COMMANDS = {"train": "train a segmenter", "evaluate": "score a trained one on labelled pictures"}
+COMMANDS = {"train": "train a segmenter or a detector", "evaluate": "score it on labelled pictures"}
 
 
 def main(arguments: list[str]) -> int | None:

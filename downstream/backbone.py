@@ -20,7 +20,8 @@ _NAME, _STEM = "tf_efficientnet_lite0", "conv_stem.weight"
 
 
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 (3.0 million weights): maps of strides 4, 8, 16 and 32.
+    """EfficientNet-Lite0 (3.0 million weights): maps of strides 4, 8, 16 and 32, of one picture or of a pair as six
+    channels (early fusion).
 
     Args:
         pictures: number P of input pictures with three channels each. The weights of ImageNet's first convolution are
@@ -29,7 +30,10 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: channels of the four maps, finest first.
+        multiple: required multiple of the sides of its pictures.
     """
+
+    multiple = 1
 
     def __init__(self, *, pictures: int = 1, pretrained: bool = True) -> None:
         super().__init__()
@@ -44,6 +48,22 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps of (B, 3P, H, W) in [0, 1]; each has the side of the picture divided by its stride, rounded up."""
         return self.body(2 * x - 1)  # (x - .5) / .5, as the weights were trained
+
+
+class TwoBackbones(nn.Module):
+    """A backbone for each picture of a pair, with summed maps (late fusion); otherwise as ``Backbone``."""
+
+    multiple = 1
+
+    def __init__(self, *, pretrained: bool = True) -> None:
+        super().__init__()
+        self.backbones = nn.ModuleList(Backbone(pretrained=pretrained) for _ in range(2))
+        self.channels: list[int] = self.backbones[0].channels
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Maps of pairs (B, 6, H, W) in [0, 1]."""
+        first, second = (backbone(part) for backbone, part in zip(self.backbones, x.chunk(2, dim=1)))
+        return [a + b for a, b in zip(first, second)]
 
 
 def imagenet_weights() -> dict[str, Tensor] | None:

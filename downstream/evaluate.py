@@ -1,4 +1,4 @@
-"""Score a trained segmenter on labelled pictures.
+"""Score a trained segmenter or detector on labelled pictures.
 
     python -m downstream.evaluate -opt option/downstream/Seg_MSRS.yaml
     python -m downstream.evaluate -opt ... --set path.resume_state=experiments/Seg_MSRS/checkpoints/step-00001000.pt
@@ -14,15 +14,18 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from data.boxed import BoxedFolder
 from data.labelled import LabelledFolder
 from data.labels import read_label
-from downstream.networks import segmenter_from_options
+from downstream.detection import DetectionMeter
+from downstream.networks import network_from_options
 from downstream.scores import SegmentationMeter, SegmentationScores, draw_confusion
 from downstream.sets import scored_set
 from models.weight_files import weight_checksum
@@ -76,8 +79,27 @@ def score(model: nn.Module, scenes: LabelledFolder, classes: int, device: torch.
     return meter.scores(), single
 
 
-def trained_segmenter(options: Options) -> tuple[nn.Module, Path]:
-    """The segmenter with the weights of a checkpoint (its moving average, if any), in eval mode, and the file.
+@torch.no_grad()
+def score_boxes(model: nn.Module, scenes: BoxedFolder, device: torch.device, *, amp: str = "off",
+                silent: bool = False) -> dict[str, float]:
+    """Scores of a detector, by name.
+
+    Args:
+        model: in eval mode, on the device.
+        scenes: pictures and boxes.
+        device, amp, silent: as in ``score``.
+    """
+    meter = DetectionMeter(scenes.classes)
+    for index in tqdm(range(len(scenes)), unit="picture", desc="score", disable=silent):
+        scene = scenes.read(index)
+        with autocast(autocast_dtype(amp, device), device):
+            found = model([scene.pictures.to(device).float() / 255])[0]
+        meter.add(found, {"boxes": scene.corners, "labels": scene.classes})
+    return meter.numbers()
+
+
+def trained_network(options: Options) -> tuple[nn.Module, Path]:
+    """The network with the weights of a checkpoint (its moving average, if any), in eval mode, and the file.
 
     Raises:
         UserError: no checkpoint, a broken one, or one of another network.
@@ -92,7 +114,7 @@ def trained_segmenter(options: Options) -> tuple[nn.Module, Path]:
         state = read_checkpoint(path)
     except BrokenCheckpoint as error:
         raise UserError(f"{path}: {error}; give path.resume_state another checkpoint") from error
-    model = segmenter_from_options(options, start=False)
+    model = network_from_options(options, start=False)
     try:
         model.load_state_dict(state["state_dict"])
     except RuntimeError as error:
@@ -104,21 +126,21 @@ def trained_segmenter(options: Options) -> tuple[nn.Module, Path]:
     return model.eval(), path
 
 
-def write_scores(options: Options, total: SegmentationScores, single: dict[str, SegmentationScores],
-                 checkpoint: Path) -> Path:
-    """Write ``scores.json`` and ``confusion.png`` and return their folder; an older folder is archived."""
-    classes, folder = options.downstream.classes, Path(options.path.results_root) / options.name
+def result_folder(options: Options) -> Path:
+    """Make ``results/<name>``; an older folder is archived."""
+    folder = Path(options.path.results_root) / options.name
     archive_if_exists(folder)
     folder.mkdir(parents=True)
-    content = {**provenance_of(options, model=options.downstream.input, weights=weight_checksum(checkpoint),
-                               device=options.device),
-               "checkpoint": str(checkpoint),
-               "scores": _defined(total.numbers(classes)), "confusion": total.confusion.tolist(),
-               "pictures": {stem: _defined(scores.numbers(classes)) for stem, scores in single.items()}}
+    return folder
+
+
+def write_scores(folder: Path, options: Options, checkpoint: Path, numbers: dict[str, float], **more: Any) -> None:
+    """Write ``scores.json``: provenance, scores, and ``more``."""
+    origin = provenance_of(options, model=options.downstream.input, weights=weight_checksum(checkpoint),
+                           device=options.device)
+    content = {**origin, "checkpoint": str(checkpoint), "scores": _defined(numbers), **more}
     with atomic_write(folder / "scores.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draw_confusion(total.confusion, classes, folder / "confusion.png")
-    return folder
 
 
 def table(numbers: dict[str, float]) -> str:
@@ -140,11 +162,22 @@ def main(arguments: list[str]) -> None:
     log_notes(options)
     scenes = scored_set(options, "test")
     device = choose_device(options.device)
-    model, checkpoint = trained_segmenter(options)
-    total, single = score(model.to(device), scenes, len(options.downstream.classes), device, amp=options.train.amp)
-    folder = write_scores(options, total, single, checkpoint)
-    sys.stdout.write(table(total.numbers(options.downstream.classes)))
-    log.info("%d pictures, weights of %s: %s", len(single), checkpoint, folder)
+    model, checkpoint = trained_network(options)
+    model.to(device)
+    if isinstance(scenes, BoxedFolder):
+        numbers, more = score_boxes(model, scenes, device, amp=options.train.amp), {}
+    else:
+        classes = options.downstream.classes
+        total, single = score(model, scenes, len(classes), device, amp=options.train.amp)
+        numbers = total.numbers(classes)
+        more = {"confusion": total.confusion.tolist(),
+                "pictures": {stem: _defined(scores.numbers(classes)) for stem, scores in single.items()}}
+    folder = result_folder(options)
+    write_scores(folder, options, checkpoint, numbers, **more)
+    if "confusion" in more:
+        draw_confusion(total.confusion, classes, folder / "confusion.png")
+    sys.stdout.write(table(numbers))
+    log.info("%d pictures, weights of %s: %s", len(scenes), checkpoint, folder)
 
 
 if __name__ == "__main__":

@@ -1,129 +1,128 @@
-"""The segmenters to compare: for one picture, for a pair (early or late fusion), for features of a pair."""
+"""Networks for downstream tasks: an input (pictures, pairs, features of pairs) and a head for the task."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.backbone import Backbone
+from downstream.backbone import Backbone, TwoBackbones
+from downstream.detector import Detector, LevelsOfMaps, LevelsOfTokens
 from downstream.heads import PyramidHead, UperHead
 from downstream.pyramid import LAYERS, FeaturePyramid
 from models.defusion import DeFusionPP
+from models.features import PairFeatures
 from models.registry import MODELS, model_from_options
 from models.weights import load_weights
 from option.schema import Options
 from utils.errors import UserError
 
-# Parts of the network that its features do not use: they decode pictures.
+# Parts of the network that only draw pictures; its features do not pass them.
 _PICTURES_ONLY = ("encoder.norm.", "common_block.", "unique_block.", "fuse_block.", "common_head.", "unique_head.",
                   "fuse_head.", "mask_token", "mfm_")
-_STRIDE = 32
+_GROUPS_OF_FCOS = 32  # of the GroupNorm in torchvision's head
 
 
-class PictureSegmenter(nn.Module):
-    """Classes from one picture, or from a pair as six channels (early fusion).
-
-    Args:
-        classes: number of classes.
-        pictures: 1, or 2 for a pair.
-        width: channels of the head.
-        pretrained: see ``Backbone``.
-    """
-
-    def __init__(self, classes: int, *, pictures: int = 1, width: int = 128, pretrained: bool = True) -> None:
-        super().__init__()
-        self.backbone = Backbone(pictures=pictures, pretrained=pretrained)
-        self.head = PyramidHead(self.backbone.channels, classes, width=width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) of pictures (B, 3P, H, W) in [0, 1]."""
-        return _enlarged(self.head(self.backbone(x)), x)
-
-
-class LateSegmenter(nn.Module):
-    """Classes from a pair, with a backbone for each picture and summed maps (late fusion).
+class PairNetwork(nn.Module):
+    """A network that computes features of pairs, trained or frozen.
 
     Args:
-        classes, width, pretrained: as in ``PictureSegmenter``.
+        network: computes the features. Its weights that only draw pictures are not trained.
+        freeze: train no weight; the network stays in eval mode, without dropout.
     """
 
-    def __init__(self, classes: int, *, width: int = 128, pretrained: bool = True) -> None:
+    def __init__(self, network: DeFusionPP, *, freeze: bool = False) -> None:
         super().__init__()
-        self.backbones = nn.ModuleList(Backbone(pretrained=pretrained) for _ in range(2))
-        self.head = PyramidHead(self.backbones[0].channels, classes, width=width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) of pairs (B, 6, H, W) in [0, 1]."""
-        first, second = (backbone(part) for backbone, part in zip(self.backbones, x.chunk(2, dim=1)))
-        return _enlarged(self.head([a + b for a, b in zip(first, second)]), x)
-
-
-class FeatureSegmenter(nn.Module):
-    """Classes from the features of a pair, with the published head.
-
-    Args:
-        network: computes the features.
-        classes: number of classes.
-        width: channels of the head; published: 128.
-        freeze: do not train the network.
-
-    Raises:
-        UserError: the encoder has fewer layers than the pyramid needs.
-    """
-
-    def __init__(self, network: DeFusionPP, classes: int, *, width: int = 128, freeze: bool = False) -> None:
-        super().__init__()
-        if len(network.encoder.blocks) < max(LAYERS):
-            raise UserError(f"network_G.depth: {len(network.encoder.blocks)} blocks; the head takes the lists "
-                            f"{', '.join(map(str, LAYERS))} of the encoder, give {max(LAYERS)} or more")
         self.network, self.frozen = network, freeze
         for name, weight in network.named_parameters():
             if freeze or name.startswith(_PICTURES_ONLY):
                 weight.requires_grad_(False)
-        self.pyramid = FeaturePyramid(width=network.encoder.embed_dim, heads=network.fuse_cross.num_heads)
-        self.head = UperHead(self.pyramid.channels, classes, width=width)
 
-    def train(self, mode: bool = True) -> "FeatureSegmenter":
-        """Set the mode; a frozen network stays in eval mode, without dropout."""
+    def train(self, mode: bool = True) -> "PairNetwork":
+        """Set the mode; a frozen network stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.network.eval()
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) of pairs (B, 6, H, W) in [0, 1]; the pairs are padded at the right and bottom to
-        multiples of 32 by replication."""
-        height, width = x.shape[-2:]
-        padded = F.pad(x, (0, -width % _STRIDE, 0, -height % _STRIDE), mode="replicate")
+    def forward(self, x: Tensor) -> PairFeatures:
+        """Features of pairs (B, 6, H, W) in [0, 1], H and W multiples of 16."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self.network.features(*padded.chunk(2, dim=1))
-        return _enlarged(self.head(self.pyramid(features)), padded)[..., :height, :width]
+            return self.network.features(*x.chunk(2, dim=1))
 
 
-def segmenter_from_options(options: Options, *, start: bool = True) -> nn.Module:
-    """Build the segmenter described by the options.
+class FeatureMaps(nn.Sequential):
+    """Maps of strides 4, 8, 16 and 32 from the features of a pair, as published for segmentation.
+
+    Args:
+        pair: computes the features.
+    """
+
+    multiple = 32
+
+    def __init__(self, pair: PairNetwork) -> None:
+        pyramid = FeaturePyramid(width=pair.network.encoder.embed_dim, heads=pair.network.fuse_cross.num_heads)
+        super().__init__(pair, pyramid)
+        self.channels = pyramid.channels
+
+
+class Segmenter(nn.Module):
+    """A class for each pixel.
+
+    Args:
+        maps: maps pictures to feature maps of strides 4, 8, 16 and 32; has ``multiple``.
+        head: maps these to logits.
+    """
+
+    def __init__(self, maps: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.maps, self.head = maps, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes, H, W) of pictures (B, 3P, H, W) in [0, 1]; they are padded at the right and bottom to
+        multiples of ``maps.multiple`` by replication."""
+        height, width = x.shape[-2:]
+        multiple = self.maps.multiple
+        padded = F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        logits = self.head(self.maps(padded))
+        return F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)[..., :height, :width]
+
+
+def network_from_options(options: Options, *, start: bool = True) -> nn.Module:
+    """Build the segmenter or detector described by the options.
 
     Args:
         options: options of the run.
         start: load initial weights, of ImageNet or of ``path.pretrain_model_G``; False if a checkpoint is loaded later.
 
     Raises:
-        UserError: a model without features, or weights that cannot be loaded.
+        UserError: a model without features, weights that cannot be loaded, or a width that does not fit.
     """
     settings = options.downstream
-    count, width, pretrained = len(settings.classes), settings.width, settings.pretrained and start
-    if settings.input == "late":
-        return LateSegmenter(count, width=width, pretrained=pretrained)
-    if settings.input in ("picture", "early"):
-        pictures = 1 if settings.input == "picture" else 2
-        return PictureSegmenter(count, pictures=pictures, width=width, pretrained=pretrained)
+    classes, width = len(settings.classes), settings.width
+    pictures = 1 if settings.input == "picture" else 2
+    if settings.task == "detection" and width % _GROUPS_OF_FCOS:
+        raise UserError(f"{options.at('downstream.width')}: {width}; a detector needs a multiple of {_GROUPS_OF_FCOS}")
+    if settings.input == "features":
+        pair = _pair_network(options, start)
+        if settings.task == "detection":
+            return Detector(LevelsOfTokens(pair, pair.network.encoder.embed_dim, width), classes, pictures=pictures)
+        maps = FeatureMaps(pair)
+        return Segmenter(maps, UperHead(maps.channels, classes, width=width))
+    pretrained = settings.pretrained and start
+    maps = (TwoBackbones(pretrained=pretrained) if settings.input == "late"
+            else Backbone(pictures=pictures, pretrained=pretrained))
+    if settings.task == "detection":
+        return Detector(LevelsOfMaps(maps, width), classes, pictures=pictures)
+    return Segmenter(maps, PyramidHead(maps.channels, classes, width=width))
+
+
+def _pair_network(options: Options, start: bool) -> PairNetwork:
     kind = MODELS.get(options.model, where=options.at("model"))
     if not (isinstance(kind, type) and issubclass(kind, DeFusionPP)):
         raise UserError(f"{options.at('model')}: {options.model} gives no features of a pair; give DeFusionPP")
     network = model_from_options(options)
+    if len(network.encoder.blocks) < max(LAYERS):
+        raise UserError(f"{options.at('network_G.depth')}: {len(network.encoder.blocks)} blocks; the head takes the "
+                        f"lists {', '.join(map(str, LAYERS))} of the encoder, give {max(LAYERS)} or more")
     if start and options.path.pretrain_model_G:
         load_weights(network, options.path.pretrain_model_G, strict=options.path.strict_load, start=True)
-    return FeatureSegmenter(network, count, width=width, freeze=settings.freeze)
-
-
-def _enlarged(logits: Tensor, x: Tensor) -> Tensor:
-    return F.interpolate(logits, x.shape[-2:], mode="bilinear", align_corners=False)
+    return PairNetwork(network, freeze=options.downstream.freeze)

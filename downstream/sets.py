@@ -3,11 +3,14 @@
 import logging
 from pathlib import Path
 
+from data.boxed import BoxedFolder, check_boxes
+from data.boxes import list_boxes
 from data.labelled import LabelledFolder, find_labelled
 from data.labels import check_labels, refuse
 from data.lists import find_list, read_list
 from option.schema import Options, PairDataOptions, TrainDataOptions
 from utils.errors import UserError
+from utils.pictures.codecs import list_pictures
 from utils.pictures.picture import Role
 from utils.pictures.reading import ReadingRule
 
@@ -64,12 +67,16 @@ def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOpt
                         f"{', '.join(needed)}")
     folders, roles = _pictures(settings.input == "picture", data, Path(root))
     problems: list[str] = []
-    scenes = find_labelled(folders, Path(root) / data.label_name, problems, stems)
-    refuse(problems + check_labels(scenes, len(settings.classes)), options.at(where))
+    boxes = settings.task == "detection"
+    scenes = find_labelled(folders, Path(root) / data.label_name, problems, stems,
+                           list_labels=list_boxes if boxes else list_pictures)
+    problems += check_boxes(scenes, settings.classes) if boxes else check_labels(scenes, len(settings.classes))
+    refuse(problems, options.at(where))
     if not scenes:
         raise UserError(f"{options.at(where)}: no labelled scene in {root}; see docs/DATA.md for the layout")
     log.info("%s: %d labelled scenes, pictures of %s", where, len(scenes), " and ".join(map(str, folders)))
-    return LabelledFolder(scenes, roles, settings.short_side, ReadingRule.of(data))
+    given = scenes, roles, settings.short_side, ReadingRule.of(data)
+    return BoxedFolder(*given, classes=settings.classes) if boxes else LabelledFolder(*given)
 
 
 def _pictures(single: bool, data: TrainDataOptions | PairDataOptions, root: Path) -> tuple[list[Path], list[Role]]:

@@ -1,4 +1,4 @@
-"""Train a segmenter on pictures or on fused features of pairs.
+"""Train a segmenter or a detector on pictures or on fused features of pairs.
 
     python -m downstream.train -opt option/downstream/Seg_MSRS.yaml
     [torchrun --nproc_per_node=4 -m] downstream.train -opt ... --set path.resume_state=latest
@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from data.boxed import BoxedFolder
 from data.caches import MemoryCache
 from data.loading import OrderedLoader
-from downstream.evaluate import score
-from downstream.networks import segmenter_from_options
+from downstream.detection import DetectionTask
+from downstream.evaluate import score, score_boxes
+from downstream.networks import network_from_options
 from downstream.sets import scored_set, training_set
 from downstream.task import SegmentationTask
 from option.load import options_from_command_line
@@ -30,9 +32,12 @@ from utils.errors import UserError
 
 
 def build_task(options: Options) -> nn.Module:
-    """Build the segmenter with its crops and its loss."""
+    """Build the network with its augmentation and its loss."""
     torch.manual_seed(options.train.manual_seed)  # the seed also determines the initial weights
-    return SegmentationTask(segmenter_from_options(options), options.dataset.train.image_size)
+    network = network_from_options(options)
+    if options.downstream.task == "detection":
+        return DetectionTask(network)
+    return SegmentationTask(network, options.dataset.train.image_size)
 
 
 def build_loader(options: Options, *, seed: int, rank: int, world: int, device: torch.device,
@@ -56,6 +61,8 @@ def build_validation(options: Options, _: nn.Module, run_dir: Path) -> Callable[
     scenes, device, classes = scored_set(options, "val"), choose_device(options.device), options.downstream.classes
 
     def validate(step: int, model: nn.Module) -> dict[str, float]:
+        if isinstance(scenes, BoxedFolder):
+            return score_boxes(model, scenes, device, amp=options.train.amp, silent=True)
         return score(model, scenes, len(classes), device, amp=options.train.amp, silent=True)[0].numbers(classes)
 
     return validate

@@ -14,7 +14,8 @@ _RANGE = ("how stored values become [0, 1]: full (255 or 65535 is 1), minmax (le
 _IR_RANGE = "range for infrared pictures only (CT with ct/mr); when not given, range applies"
 _RANGE_JOINT = ("one map for all pictures of a scene (true), or one for each picture (false); when not given, one for "
                 "exposures and focus series, one each for infrared and visible")
-_LABELS = "downstream: sub-folder of the labels, class ids in pictures of one channel, named as the pair"
+_LABELS = ("downstream: sub-folder of the labels, named as the pictures: class ids in pictures of one channel, or "
+           "boxes in YOLO's .txt or VOC's .xml")
 _PICTURES = ("downstream, input picture: folder of the pictures to see, named as the labels or <stem>_recover; not "
              "given: the visible ones")
 _MEGAPIXELS = "largest accepted picture, in millions of pixels; larger ones are rejected before decoding"

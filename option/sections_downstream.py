@@ -12,15 +12,18 @@ MSRS_CLASSES = ("unlabelled", "car", "person", "bike", "curve", "car stop", "gua
 
 
 class DownstreamOptions(Section):
-    """Segmentation with fused pictures or fused features (`python -m downstream.train`)."""
+    """Segmentation or detection with fused pictures or fused features (`python -m downstream.train`)."""
 
+    task: Literal["segmentation", "detection"] = Field("segmentation", description="segmentation: a class for each "
+                                                       "pixel; detection: boxes of objects")
     input: Literal["picture", "early", "late", "features"] = Field(
         "picture", description="what the network sees. picture: the pictures of picture_root, with a backbone of "
         "ImageNet; early: infrared and visible as six channels; late: a backbone for each, their maps summed; "
         "features: those of model for the pair")
-    classes: tuple[str, ...] = Field(MSRS_CLASSES, description="names of the classes 0, 1, ...; class 0 is the "
-                                     "background; pixels labelled 255 do not count")
-    width: Whole = Field(128, ge=8, multiple_of=8, description="channels of the head")
+    classes: tuple[str, ...] = Field(MSRS_CLASSES, description="names of the classes 0, 1, ...; in segmentation "
+                                     "class 0 is the background, and pixels labelled 255 do not count")
+    width: Whole = Field(128, ge=8, multiple_of=8, description="channels of the head; in detection a "
+                        "multiple of 32")
     short_side: Whole | None = Field(None, ge=32, description="pictures are shrunk to this short side, in training "
                                      "and when they are scored; scores are of the labels' own size")
     pretrained: bool = Field(True, description="picture, early, late: the backbone starts from ImageNet weights if "
@@ -30,6 +33,6 @@ class DownstreamOptions(Section):
     @field_validator("classes")
     @classmethod
     def _different(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if not 2 <= len(classes) <= 255 or len(set(classes)) < len(classes):
-            raise ValueError(f"should be 2 to 255 different names, got {list(classes)}")
+        if not 1 <= len(classes) <= 255 or len(set(classes)) < len(classes):
+            raise ValueError(f"should be 1 to 255 different names, got {list(classes)}")
         return classes

@@ -39,3 +39,23 @@ def scene_options(root: Path, **sections) -> Options:
         path=sections.pop("path"),
         train={"lr": 3e-3, "optimizer": "adamw", "schedule": "cosine", "amp": "off", "epoch": 2,
                **sections.pop("train", {})}, **sections)
+
+
+def make_boxes(root: Path, count: int = 6, size: tuple[int, int] = (64, 96)) -> None:
+    """``count`` pairs with boxes in YOLO's form: class 0 is bright in the infrared picture, class 1 green."""
+    random = np.random.default_rng(0)
+    (root / "labels").mkdir()
+    height, width = size
+    for number in range(count):
+        infrared = random.integers(30, 60, size).astype(np.uint8)
+        visible = random.integers(60, 90, (*size, 3)).astype(np.uint8)
+        lines = []
+        for kind, left in enumerate((6 + 3 * number, 54 + 2 * number)):
+            top, side = 6 + 4 * number, 24
+            cut = slice(top, top + side), slice(left, left + side)
+            (infrared if kind == 0 else visible[..., 1])[cut] += 120
+            lines.append(f"{kind} {(left + side / 2) / width} {(top + side / 2) / height} {side / width} "
+                         f"{side / height}\n")
+        write_picture(root / "ir" / f"{number}.png", infrared)
+        write_picture(root / "vi" / f"{number}.png", visible)
+        (root / "labels" / f"{number}.txt").write_text("".join(lines))

@@ -10,7 +10,7 @@ import torch
 from data.labelled import LabelledBatch
 from downstream import evaluate
 from downstream.__main__ import main
-from downstream.networks import segmenter_from_options
+from downstream.networks import network_from_options
 from downstream.sets import scored_set, training_set
 from downstream.task import SegmentationTask
 from downstream.train import build_loader, build_task, build_validation
@@ -81,7 +81,7 @@ def test_every_trained_weight_gets_a_gradient_from_every_picture(root, tmp_path,
     options = options_of(way, root, tmp_path, downstream={"freeze": freeze})
     task = build_task(options).train()
     if freeze:
-        assert not any(module.training for module in task.model.network.modules())
+        assert not any(module.training for module in task.model.maps[0].network.modules())
     loader = build_loader(options, seed=1, run_dir=None, rank=0, world=1, device=CPU)
     batch = first_batches(loader, CPU, 1)[0]
     task(batch, Randomness(1, CPU).generators)["total_loss"].backward()
@@ -89,7 +89,7 @@ def test_every_trained_weight_gets_a_gradient_from_every_picture(root, tmp_path,
     for name, weight in task.model.named_parameters():
         assert (weight.grad is not None) == (id(weight) in trained), name
         assert id(weight) not in trained or weight.grad.isfinite().all()
-    assert any(name.startswith("network.") for name, weight in task.model.named_parameters()
+    assert any(".network." in name for name, weight in task.model.named_parameters()
                if id(weight) in trained) == (way == "features" and not freeze)
     x, model = torch.rand(1, 3 if way == "picture" else 6, 40, 56), task.model.eval()
     with torch.no_grad():
@@ -169,7 +169,7 @@ def test_models_without_features_are_refused(root, tmp_path, change, message):
     options = options_of("features", root, tmp_path)
     network = options.network_G.model_copy(update=change.pop("network_G", {}))
     with pytest.raises(UserError, match=message):
-        segmenter_from_options(options.model_copy(update={**change, "network_G": network}))
+        network_from_options(options.model_copy(update={**change, "network_G": network}))
 
 
 def test_missing_keys_are_named(root, tmp_path):
@@ -180,10 +180,10 @@ def test_missing_keys_are_named(root, tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(root, tmp_path):
     options = options_of("picture", root, tmp_path, train={"epoch": 1})
     with pytest.raises(UserError, match=r"no checkpoint in .*; train first"):
-        evaluate.trained_segmenter(options)
+        evaluate.trained_network(options)
     train(options, build_task, build_loader)
     with pytest.raises(UserError, match=r"\.pt: is of another network"):
-        evaluate.trained_segmenter(options_of("late", root, tmp_path))
+        evaluate.trained_network(options_of("late", root, tmp_path))
 
 
 def test_bad_labels_stop_a_run_before_it_starts(tmp_path):
