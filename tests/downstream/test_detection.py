@@ -40,13 +40,13 @@ def options_of(way, root, out, **sections):
 
 
 def test_it_finds_what_its_pictures_show(root, tmp_path):
-    options = options_of("early", root, tmp_path, train={"lr": 3e-3, "epoch": 20}, logger={"save_checkpoint_freq": 20})
-    assert train(options, build_task, build_loader).steps == 40
+    options = options_of("early", root, tmp_path, train={"lr": 3e-3, "epoch": 15}, logger={"save_checkpoint_freq": 15})
+    assert train(options, build_task, build_loader).steps == 30
     dump_options(options, tmp_path / "options.yaml")
     evaluate.main(["-opt", str(tmp_path / "options.yaml")])
     scores = json.loads((tmp_path / "results" / "tiny" / "scores.json").read_text())["scores"]
     assert list(scores) == ["mAP", "mAP50", "mAP75", "AP warm", "AP green"]
-    assert scores["mAP50"] > 0.2  # .50 where it was tried; .0 before the training
+    assert scores["mAP50"] > 0.1  # 0 without training
 
 
 @pytest.mark.parametrize("way, freeze", [("picture", False), ("early", False), ("late", False), ("features", False),
