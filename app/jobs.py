@@ -73,17 +73,17 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
         pictures, task = [infrared, visible], "IVF"
     folders = [path for path in pictures if path.is_dir()]
     if folders and len(folders) < len(pictures):
-        raise UserError(f"{folders[0]} is a folder beside files; command line; give files of one scene, or one folder")
+        raise UserError(f"{folders[0]} is a folder among files; command line; give files of one scene, or one folder")
     if len(folders) > 1 and not infrared:
         raise UserError(f"{len(folders)} folders; command line; give one folder of scenes, or --ir DIR --vi DIR")
     if not folders:
         if watching and pictures:
-            raise UserError(f"{pictures[0]} is no folder; --watch; give --ir DIR --vi DIR, or a folder of scenes")
+            raise UserError(f"{pictures[0]} is not a folder; --watch; give --ir DIR --vi DIR, or a folder of scenes")
         return _apart(Jobs([_named(pictures, out, task, depth)], [], []))
     if depth:
         raise UserError(f"{folders[0]} is a folder; --depth; give the files of one focus series in their order")
     if watching and any(folder.resolve() in (out.resolve(), *out.resolve().parents) for folder in folders):
-        raise UserError(f"{out} lies in a folder that is watched; -o; give another folder")
+        raise UserError(f"{out} is in a watched folder; -o; give another folder")
     return _apart(_in_folders(folders, out, task, watching))
 
 

@@ -115,7 +115,7 @@ def check_shards(report: Report, options: TrainDataOptions, _: int) -> None:
             report.problems.append(f"{url}: the shard breaks off ({type(error).__name__}: {error})")
     total = counted(urls)
     if total not in (None, report.usable):
-        report.problems.append(f"the shards hold {report.usable} pictures, their index says {total}; write them anew")
+        report.problems.append(f"the shards hold {report.usable} pictures, their index says {total}; write them again")
 
 
 def check_training_pairs(report: Report, options: TrainDataOptions) -> None:

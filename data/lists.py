@@ -32,7 +32,7 @@ def read_list(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be read as a list of files ({getattr(error, 'strerror', None) or 'no text'}); "
                         "give a text file with one path a line") from None
     if "\0" in text:
-        raise UserError(f"{path} is no list of files (not text); give a text file with one path a line")
+        raise UserError(f"{path} is not a list of files (not text); give a text file with one path a line")
     lines = (line.strip() for line in text.splitlines())
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:

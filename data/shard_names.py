@@ -111,11 +111,11 @@ def _counts(index: Path) -> dict[str, int]:
     try:
         counts = json.loads(index.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{index} cannot be read: {error}; remove it or write the shards anew") from None
+        raise UserError(f"{index} cannot be read: {error}; remove it or write the shards again") from None
     if not isinstance(counts, dict):
-        raise UserError(f"{index} should give each shard its count of pictures; remove it or write the shards anew")
+        raise UserError(f"{index} should give each shard its count of pictures; remove it or write the shards again")
     for name, count in counts.items():
         if type(count) is not int or count < 0:
             raise UserError(f"{index}: {name} should have a count of 0 or more, got {json.dumps(count)[:50]}; "
-                            "remove it or write the shards anew")
+                            "remove it or write the shards again")
     return counts

@@ -118,7 +118,7 @@ def network_from_options(options: Options, *, start: bool = True) -> nn.Module:
 def _pair_network(options: Options, start: bool) -> PairNetwork:
     kind = MODELS.get(options.model, where=options.at("model"))
     if not (isinstance(kind, type) and issubclass(kind, DeFusionPP)):
-        raise UserError(f"{options.at('model')}: {options.model} gives no features of a pair; give DeFusionPP")
+        raise UserError(f"{options.at('model')}: {options.model} has no features of a pair; give DeFusionPP")
     network = model_from_options(options)
     if len(network.encoder.blocks) < max(LAYERS):
         raise UserError(f"{options.at('network_G.depth')}: {len(network.encoder.blocks)} blocks; the head takes the "

@@ -33,7 +33,7 @@ class MAEEncoder(Encoder):
 
     def __init__(self, embed_dim: int = 768, depth: int = 12) -> None:
         if embed_dim % HEAD_WIDTH:
-            raise ValueError(f"MAEEncoder: width {embed_dim} is no multiple of {HEAD_WIDTH}, the width of a head")
+            raise ValueError(f"MAEEncoder: width {embed_dim} is not a multiple of {HEAD_WIDTH}, the width of a head")
         super().__init__(embed_dim, depth, embed_dim // HEAD_WIDTH, last_heads=None, drop_path=0.0)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:

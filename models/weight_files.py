@@ -111,7 +111,7 @@ def read_about(path: str | Path) -> WeightsAbout:
     except ValueError:
         network = None
     if not isinstance(network, dict):
-        raise UserError(f"{path}: its metadata 'network' is no JSON object of keywords; export the weights again")
+        raise UserError(f"{path}: its metadata 'network' is not a JSON object of keywords; export the weights again")
     return WeightsAbout(about.get("model"), network)
 
 

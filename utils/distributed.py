@@ -61,7 +61,7 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"device: {name!r} is no device; give auto, cpu, cuda or cuda:N") from error
+        raise UserError(f"device: {name!r} is not a device; give auto, cpu, cuda or cuda:N") from error
     if device.type == "cpu":
         return device
     if not getattr(torch, device.type).is_available():
@@ -70,7 +70,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return device
     index = current_world().local_rank if device.index is None else device.index
     if index >= torch.cuda.device_count():
-        raise UserError(f"device: {name} wants GPU {index}, {torch.cuda.device_count()} are visible; "
+        raise UserError(f"device: {name} needs GPU {index}, {torch.cuda.device_count()} are visible; "
                         "use --device cpu, or fewer processes")
     return torch.device("cuda", index)
 

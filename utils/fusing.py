@@ -146,5 +146,5 @@ def _told(stem: str, error: Exception) -> str:
         log.error("%s", line)
     else:
         line = f"{stem}: could not be fused ({type(error).__name__}: {error})"
-        log.error("%s; passed over", line, exc_info=error)
+        log.error("%s; skipped", line, exc_info=error)
     return line

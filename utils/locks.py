@@ -56,7 +56,7 @@ class FolderLock:
                             "another name") from None
         except (OSError, NotImplementedError) as error:
             if isinstance(error, NotImplementedError) or error.errno in _NO_LOCKS_HERE:
-                log.warning("%s lies on a drive without file locks: start no second run of this name", self.folder)
+                log.warning("%s is on a drive without file locks: do not start a second run of this name", self.folder)
                 return
             raise UserError(f"{self.folder} cannot be written ({error.strerror or error}); choose another folder or "
                             "free it") from error

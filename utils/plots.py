@@ -144,7 +144,7 @@ def thumbnail(picture: np.ndarray, cell: int = CELL) -> np.ndarray:
     """
     pixels = picture[..., None] if picture.ndim == 2 else picture
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
-        raise ValueError(f"thumbnail: shape {picture.shape} is no picture; give (H, W) or (H, W, 1 or 3)")
+        raise ValueError(f"thumbnail: shape {picture.shape} is not a picture; give (H, W) or (H, W, 1 or 3)")
     height, width = pixels.shape[:2]
     scale = min(cell / width, _TALLEST * cell / height)
     size = (max(1, min(cell, round(width * scale))), max(1, round(height * scale)))

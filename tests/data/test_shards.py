@@ -197,7 +197,7 @@ def test_broken_braces_are_one_line(dataroot):
     ('{"shard-000000.tar": true}', "got true"), ("\udcff", "cannot be read")])
 def test_a_broken_index_is_one_line(folder, text, reason):
     (folder / INDEX_NAME).write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(UserError, match=rf"shards\.json.*{reason}.*remove it or write the shards anew"):
+    with pytest.raises(UserError, match=rf"shards\.json.*{reason}.*remove it or write the shards again"):
         loader(folder)
 
 

@@ -162,7 +162,7 @@ def test_shrunk_pictures_are_scored_at_the_size_of_the_labels(root, tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"model": "Average"}, r"model: Average gives no features of a pair; give DeFusionPP"),
+    ({"model": "Average"}, r"model: Average has no features of a pair; give DeFusionPP"),
     ({"network_G": {"depth": 3}}, r"network_G\.depth: 3 blocks; the head takes the lists 3, 5, 7 of the encoder"),
 ])
 def test_models_without_features_are_refused(root, tmp_path, change, message):

@@ -83,5 +83,5 @@ def test_a_row_of_the_wrong_length_is_refused():
     """The message names the row and both counts."""
     with pytest.raises(ValueError, match=r"'pair'.*1 pictures for 2 columns"):
         ContactSheet(["a", "b"]).add("pair", [flat(RED)])
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="is not a picture"):
         thumbnail(np.zeros((4, 4, 2), np.uint8))

@@ -144,7 +144,7 @@ class CheckpointFolder:
         if not tried:
             return None
         raise UserError(f"no readable checkpoint: {', '.join(map(str, tried))}; "
-                        "start anew (leave path.resume_state out) or give another file")
+                        "start a new run (leave path.resume_state out) or give another file")
 
     def remove_leftovers(self) -> None:
         """Remove temporary files of a process that was killed while writing."""
@@ -246,7 +246,7 @@ class Saver:
             if must:
                 raise TrainingStopped(f"the last checkpoint could not be saved: {error}") from error
             self._moment = time.monotonic()
-            log.error("checkpoint not saved: %s; %s; training goes on", error, self.where())
+            log.error("checkpoint not saved: %s; %s; training continues", error, self.where())
 
     def save_when_due(self) -> None:
         """Save if the interval given in the option file has passed."""

@@ -118,7 +118,7 @@ class RunFolder:
         found = next(filter(None, newest), None)
         if found:
             raise UserError(f"path.resume_state: no checkpoint in {self.folder}, but a run of this name that was moved "
-                            f"aside has {found}; give path.resume_state that file, or leave it out to start anew")
+                            f"aside has {found}; give path.resume_state that file, or leave it out to start a new run")
 
     def open(self) -> None:
         """Take over the folder for this run, after all other checks of the start have passed."""

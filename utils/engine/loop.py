@@ -77,7 +77,7 @@ class Trainer:
     def __init__(self, task: nn.Module, loader: Loader, *, options: Options, run_dir: Path, device: torch.device,
                  validate: Validation | None = None, on_signal: Callable[[], None] = lambda: None) -> None:
         if len(loader) == 0:
-            raise UserError("the training set gives no batch; each process needs dataset.train.batch_size pictures")
+            raise UserError("the training set has no batch; each process needs dataset.train.batch_size pictures")
         self._options, self._loader, self._validate, self._on_signal = options, loader, validate, on_signal
         self._run_dir, self._device, self._world = run_dir, device, current_world()
         self._task = task.to(device).train()
@@ -156,7 +156,7 @@ class Trainer:
         # One process reads the file for all, so that they cannot disagree on which one is the latest.
         found = from_main(self._folder.load(which) if self._world.main else None)
         if found is None:
-            log.warning("no checkpoint in %s yet: starting anew", self._folder.folder)
+            log.warning("no checkpoint in %s yet: starting a new run", self._folder.folder)
             return False
         state, path = found
         steps_per_epoch = self._progress.steps_per_epoch
@@ -271,7 +271,7 @@ class Trainer:
             try:
                 values = self._validate(self.step, self._task.model)
             except (UserError, OSError) as error:
-                log.error("validation failed: %s; training goes on", error)
+                log.error("validation failed: %s; training continues", error)
                 return
         self._record.scalars(self.step, values, kind="val")
         log.info("validation: %s", ", ".join(f"{name} {value:.4g}" for name, value in values.items()))

@@ -140,7 +140,7 @@ class Record:
             write(*arguments)
         except (OSError, ValueError) as error:
             if not self._complained:
-                log.warning("the run's record could not be written (%s); training goes on", error)
+                log.warning("the run's record could not be written (%s); training continues", error)
             self._complained = True
 
 

@@ -235,7 +235,7 @@ def _pictures(folder: Path, problems: list[str], *, deeper: bool = True) -> list
     if unread:
         problems.append(f"{folder}: not read, as of another kind: {_names(unread)}; convert to PNG, TIFF or JPEG")
     if deeper:
-        problems.extend(f"{path}: a folder with pictures, not looked at; only those beside it are"
+        problems.extend(f"{path}: a folder with pictures, not read; only files next to it are"
                         for path in sorted(folder.iterdir()) if path.is_dir() and _any(path))
     return sorted(files, key=lambda path: natural_order(path.name))
 

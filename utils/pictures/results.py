@@ -253,7 +253,7 @@ class ResultFolder:
             self._failure = self._failure or _cannot_write(self.pictures, wider)
         else:
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            self.failed[stem] = f"{stem}: results cannot be written ({reason}); passed over"
+            self.failed[stem] = f"{stem}: results cannot be written ({reason}); skipped"
             log.error("%s", self.failed[stem])
 
     def _wanted(self, part: str) -> bool:

@@ -67,7 +67,7 @@ def fault(data: bytes) -> str | None:
         return tiff_fault(data)
     if data[:2] in (b"P2", b"P3", b"P5", b"P6"):
         return _pnm_fault(data)
-    return "not a picture (its content is no PNG, JPEG, TIFF, BMP, WebP, PGM or PPM, whatever its name says)"
+    return "not a picture (its content is not PNG, JPEG, TIFF, BMP, WebP, PGM or PPM, whatever its name says)"
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:

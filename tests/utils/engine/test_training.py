@@ -167,7 +167,7 @@ def test_a_full_disk_in_the_middle_does_not_end_the_run(tmp_path, monkeypatch, c
     with caplog.at_level(logging.ERROR):
         assert train_toy(tmp_path).steps == 4 * STEPS
     assert "checkpoint not saved: the disk is full: somewhere; last good checkpoint: " in caplog.text
-    assert "epoch-0001.pt; training goes on" in caplog.text
+    assert "epoch-0001.pt; training continues" in caplog.text
 
 
 def test_a_really_full_disk_costs_one_checkpoint_and_nothing_else(tmp_path, small_disk, caplog):
@@ -185,7 +185,7 @@ def test_a_really_full_disk_costs_one_checkpoint_and_nothing_else(tmp_path, smal
     with caplog.at_level(logging.WARNING):
         train_toy(small_disk / "run", task=task)
     train_toy(tmp_path)
-    assert "the disk is full" in caplog.text and "training goes on" in caplog.text
+    assert "the disk is full" in caplog.text and "training continues" in caplog.text
     names = [path.name for path in CheckpointFolder(small_disk / "run" / "checkpoints").paths()]
     assert names == [f"step-{6 * epoch:08d}-epoch-{epoch:04d}.pt" for epoch in (4, 3, 1)]
     written, whole = losses(small_disk / "run"), losses(tmp_path)

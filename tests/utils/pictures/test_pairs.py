@@ -224,7 +224,7 @@ def test_what_is_there_and_not_read_is_named(tmp_path):
     (tmp_path / "ir" / "nothing.png").mkdir()
     found = find_pairs(wanted, "any")
     assert [pair.stem for pair in found.pairs] == ["b"]
-    assert any("day2: a folder with pictures, not looked at" in line for line in found.problems)
+    assert any("day2: a folder with pictures, not read" in line for line in found.problems)
     assert any("not read, as of another kind: a.HEIC" in line for line in found.problems)
     assert len(found.problems) == 3
 

@@ -142,8 +142,8 @@ def test_a_pair_that_cannot_be_written_is_passed_over(tmp_path, caplog):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert results.failed == {
-        "big": "big: results cannot be written (File too large); passed over",
-        "long" * 62: f"{'long' * 62}: results cannot be written (File name too long); passed over"}
+        "big": "big: results cannot be written (File too large); skipped",
+        "long" * 62: f"{'long' * 62}: results cannot be written (File name too long); skipped"}
     assert all(line in caplog.text for line in results.failed.values())
     assert table(results) == ["small", "last"]
     assert names(results) == {f"small_{part}.png" for part in (

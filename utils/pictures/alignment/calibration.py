@@ -48,7 +48,7 @@ class Calibration:
             raise UserError(f"{path}: not an alignment map ({type(error).__name__}: {error}); delete it and make it "
                             "anew with defusionpp fuse --align auto --align-map FILE") from error
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
-            raise UserError(f"{path}: matrix should be 3 x 3, finite and invertible; delete the file and make it anew")
+            raise UserError(f"{path}: matrix should be 3 x 3, finite and invertible; delete the file and make it again")
         return cls(kept, path)
 
     def write(self) -> None:
