@@ -16,7 +16,7 @@ CREDIBLE = 0.19
 SMALLEST_SIDE = 96
 """Smaller pictures are not aligned, in pixels."""
 _CANDIDATES = 6
-_AS_GOOD = 0.97  # of the score, from which a simpler motion is preferred
+_AS_GOOD = 0.95  # of the score, from which a simpler motion is preferred
 _WORTH_IT = 0.6  # a level is half as large as the next one
 _STILL = 0.25  # moves of all corners below this many pixels are none
 
