@@ -25,6 +25,7 @@ from utils.pictures.alignment.geometry import (
     unit_grey,
 )
 from utils.pictures.pairs import PairPaths, load_pair, load_stack
+from utils.pictures.reading import read_picture
 from utils.pictures.writing import write_picture
 
 AUTO = AlignRule("auto")
@@ -258,3 +259,17 @@ def test_strangers_of_two_sizes_cannot_be_read(tmp_path):
         load_pair(paths, align=AlignRule("auto", "second"))
     with pytest.raises(UserError, match=r"differ in size: .* or set resize"):
         load_pair(paths, align=AUTO)
+
+
+def test_real_pairs_moved_by_up_to_five_percent_are_found(shared_data):
+    """RoadScene is itself registered to about a pixel."""
+    folder = shared_data / "data/train/irvis"
+    if not folder.is_dir():
+        pytest.skip("no registered pairs")
+    rng, errors = np.random.default_rng(0), []
+    for path in sorted((folder / "vi").glob("roadscene*"))[:24:4]:
+        visible, infrared = (read_picture(folder / side / path.name).pixels for side in ("vi", "ir"))
+        truth = matrix_of(size_of(visible), shift=rng.uniform(-0.05, 0.05, 2))
+        found = find(visible, move(infrared, truth))
+        errors += [error(found, truth)] if found.credible else []
+    assert len(errors) >= 5 and np.median(errors) < 1.5
