@@ -271,6 +271,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--vi", type=Path, help="folder of visible pictures")
     parser.add_argument("--pairs", type=int, default=40, help="how many of them")
     parser.add_argument("--strangers", type=int, default=4, help="rounds of pairs that do not belong together")
+    parser.add_argument("--parts", nargs="+", choices=["pairs", "fields", "brackets", "strangers"],
+                        default=["pairs", "fields", "brackets", "strangers"], help="what is measured")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     cv2.setNumThreads(1)
@@ -278,10 +280,11 @@ def main(arguments: list[str]) -> None:
     scenes = registered(given.ir, given.vi, given.pairs, given.seed) if given.ir and given.vi else simulated()
     print("| pictures | moved by | method | median px | beside itself | < 2 px | refused | believed, > 5 px | pairs |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for rows in (brackets(scenes, rng), cameras(scenes, rng), fields(scenes, rng)):
-        for row in rows:
+    for part, measure in (("pairs", cameras), ("fields", fields), ("brackets", brackets)):
+        for row in measure(scenes, rng) if part in given.parts else ():
             print(row, flush=True)
-    print(f"\n{strangers(scenes, given.strangers)}", flush=True)
+    if "strangers" in given.parts:
+        print(f"\n{strangers(scenes, given.strangers)}", flush=True)
 
 
 if __name__ == "__main__":
