@@ -148,6 +148,8 @@ def test_filling_keeps_the_size_and_takes_the_reference_where_nothing_is_shown()
     edge = np.s_[:, -30:]
     assert np.array_equal(first[edge][..., 0], cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)[edge])
     assert np.abs(first[:, 60:-60].astype(int) - infrared[:, 60:-60]).mean() < 3
+    deeper = align_arrays([move(infrared, truth), visible.astype(np.uint16) * 257], FILL, "ab").pixels[0]
+    assert deeper.dtype == np.uint8 and np.abs(deeper.astype(int) - first).max() <= 1
 
 
 @pytest.mark.parametrize("resize", ["first", "second"])
