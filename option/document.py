@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import sys
@@ -129,7 +130,9 @@ def _number(value: float) -> str:
 def main(arguments: list[str]) -> None:
     """Write the page to the given file; by default to ``docs/OPTIONS.md`` next to this package."""
     default = Path(__file__).resolve().parent.parent / "docs" / "OPTIONS.md"
-    path = Path(arguments[0]) if arguments else default
+    parser = argparse.ArgumentParser(description="Write the page of all options.")
+    parser.add_argument("path", type=Path, nargs="?", default=default, help=f"default: {default}")
+    path = parser.parse_args(arguments).path
     path.write_text(options_page(), encoding="utf-8")
     logging.getLogger(__name__).info("wrote %s", path)
 
