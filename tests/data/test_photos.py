@@ -259,7 +259,7 @@ def test_the_short_side_is_reduced_and_never_enlarged(tmp_path, suffix, size):
     assert abs(h / w - size[0] / size[1]) < 0.03 * size[0] / size[1]
     expected = torch.from_numpy(smooth(*size)).permute(2, 0, 1)[None].float()
     expected = torch.nn.functional.interpolate(expected, (h, w), mode="area")[0]
-    assert (photo.pixels - expected).abs().mean() < 3
+    assert (photo.pixels - expected).abs().max() < (4 if suffix == ".png" else 15)
     grey = rgb_to_grayscale(torch.from_numpy(smooth(*size)).permute(2, 0, 1).double() / 255).mean()
     assert abs(photo.mean - float(grey)) < 2e-3
 
