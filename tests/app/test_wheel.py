@@ -86,7 +86,7 @@ def test_models_by_name(installed: Installed) -> None:
 
 def test_a_part_of_the_suite_passes_on_the_installed_package(installed: Installed, tmp_path: Path) -> None:
     names = backend.rooms(ROOT)[1]
-    for path in ["conftest.py", "__init__.py", "models/__init__.py", "models/test_fuser.py", "models/test_windows.py",
+    for path in ["conftest.py", "__init__.py", "models/__init__.py", "models/test_pyramid.py", "models/test_windows.py",
                  "utils/__init__.py", "utils/test_files.py"]:
         target = tmp_path / "tests" / path
         target.parent.mkdir(parents=True, exist_ok=True)
