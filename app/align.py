@@ -1,4 +1,4 @@
-"""Alignment on the command line: what is asked for, and the map of a rig that is made once and then applied."""
+"""Alignment on the command line, optionally with a map of a camera rig that is made once and then applied."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,15 +12,15 @@ from utils.pictures.picture import Picture
 
 
 class Aligner:
-    """Brings the pictures of every scene together.
+    """Aligns the pictures of each scene.
 
     Args:
         align, resize, margin: see ``AlignRule``.
-        kept: file of a map. One that is there is applied; else the first credible alignment becomes it.
+        kept: file of a map. An existing map is applied; otherwise the first credible alignment is saved there.
         write: whether the map may be written.
 
     Raises:
-        UserError: the file is no map, or there is none and nothing to make it from.
+        UserError: the file is not a map, or there is no map and no alignment to make it from.
     """
 
     def __init__(self, align: Align, resize: Resize, margin: Margin, kept: Path | None, *, write: bool) -> None:
@@ -31,10 +31,10 @@ class Aligner:
         self._kept = kept if write and not there else None
 
     def __call__(self, pictures: Sequence[Picture]) -> tuple[list[Picture], Aligned]:
-        """The pictures on one grid.
+        """Align the pictures to one grid.
 
         Raises:
-            UserError: they cannot be brought together.
+            UserError: they cannot be aligned.
         """
         result, aligned = align_pictures(pictures, self.rule)
         if self._kept is not None and self.rule.calibration is None:

@@ -1,4 +1,4 @@
-"""Labels of objects: boxes in YOLO's text files and in PASCAL VOC's XML, read, and checked before a training."""
+"""Object labels: reads boxes from YOLO text files and PASCAL VOC XML, and checks them before training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from utils.errors import MissingFileError, UserError
 
 SUFFIXES = (".txt", ".xml")
-NO_LABELS = "classes.txt"  # labelling tools put the names of the classes there
-_MARGIN = 1.0  # pixels that a box may reach out, by rounding; it is cut there
+NO_LABELS = "classes.txt"  # class names written by labelling tools
+_MARGIN = 1.0  # pixels by which rounding may move a box outside; it is clipped
 _SMALLEST = 1e-3  # pixels; a narrower box is empty
 
 
@@ -23,7 +23,7 @@ class Boxes:
     """The objects of one picture.
 
     Attributes:
-        corners: (n, 4) float32, left, top, right and bottom edge in pixels, inside of the picture.
+        corners: (n, 4) float32, left, top, right and bottom edge in pixels, inside the picture.
         classes: (n,) int64.
     """
 
@@ -35,7 +35,7 @@ def list_boxes(folder: Path) -> list[Path]:
     """The label files in a folder, sorted.
 
     Raises:
-        MissingFileError: the folder is not there.
+        MissingFileError: the folder does not exist.
     """
     if not folder.is_dir():
         raise MissingFileError(f"no folder {folder}; check the path (relative ones start at {Path.cwd()})")
@@ -44,7 +44,7 @@ def list_boxes(folder: Path) -> list[Path]:
 
 
 def read_boxes(path: Path, size: tuple[int, int], classes: Sequence[str]) -> Boxes:
-    """The boxes of one file; a file without any is a picture without objects.
+    """Read the boxes of one file; an empty file means a picture without objects.
 
     YOLO (``.txt``): a line per box, ``class x y w h``: the class by its number; centre, width and height as shares of
     the picture's sides. VOC (``.xml``): ``object``s with the class by ``name``, and ``xmin``, ``ymin``, ``xmax``,
@@ -53,11 +53,11 @@ def read_boxes(path: Path, size: tuple[int, int], classes: Sequence[str]) -> Box
     Args:
         path: the file.
         size: (width, height) of the picture.
-        classes: their names; a class's number is its place.
+        classes: class names; the number of a class is its index.
 
     Raises:
-        UserError: the file cannot be read, a class is unknown, or a box is empty or more than a pixel outside of the
-            picture; names file and line or object.
+        UserError: the file cannot be read, a class is unknown, or a box is empty or extends more than a pixel outside
+            the picture; names file and line or object.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -68,7 +68,7 @@ def read_boxes(path: Path, size: tuple[int, int], classes: Sequence[str]) -> Box
     return Boxes(corners, np.array([number for _, number, _ in rows], np.int64))
 
 
-Row = tuple[str, int, tuple[float, float, float, float]]  # where it stands, class, corners
+Row = tuple[str, int, tuple[float, float, float, float]]  # place for messages, class, corners
 
 
 def _yolo(text: str, path: Path, size: tuple[int, int], count: int) -> list[Row]:
@@ -107,10 +107,10 @@ def _voc(text: str, path: Path, classes: Sequence[str]) -> list[Row]:
 
 
 def _inside(box: tuple[float, float, float, float], size: tuple[int, int], where: str) -> list[float]:
-    """The box, cut at the picture's edges.
+    """Clip a box to the picture.
 
     Raises:
-        UserError: it is empty, or more than rounding explains is outside.
+        UserError: it is empty, or extends further outside than rounding explains.
     """
     left, top, right, bottom = box
     shown = f"from ({left:.6g}, {top:.6g}) to ({right:.6g}, {bottom:.6g})"

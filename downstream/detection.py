@@ -74,14 +74,14 @@ def mirror_some(batch: BoxedBatch, generator: torch.Generator) -> tuple[list[Ten
 
 
 class DetectionMeter:
-    """Mean average precision of boxes, as COCO defines it, by torchmetrics.
+    """Mean average precision of boxes as defined by COCO, computed by torchmetrics.
 
     Args:
-        classes: their names.
+        classes: class names.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        from torchmetrics.detection import MeanAveragePrecision  # an extra, needed for scores alone
+        from torchmetrics.detection import MeanAveragePrecision  # an extra, needed only for scores
 
         self._classes = classes
         self._metric = MeanAveragePrecision(class_metrics=True)

@@ -1,4 +1,4 @@
-"""Boxes of objects: torchvision's FCOS on maps of five strides."""
+"""Object detection: torchvision's FCOS on maps of five strides."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from downstream.heads import conv
 
 _TOKEN_WIDTH = 768
-_LEAST_SCORE = 0.05  # precision is averaged over all recalls: weak boxes count as well
+_LEAST_SCORE = 0.05  # precision is averaged over all recalls, so weak boxes count too
 
 
 class LevelsOfMaps(nn.Module):
@@ -34,8 +34,8 @@ class LevelsOfMaps(nn.Module):
 
 
 class LevelsOfTokens(nn.Module):
-    """The published way for detection: fused tokens -> LayerNorm, linear 768, GELU -> simple pyramid (Li et al. 2022,
-    ViTDet, arXiv 2203.16527) of strides 8, 16 and 32. Ours: strides 64 and 128 are added, as FCOS has them.
+    """The published detection pyramid: fused tokens -> LayerNorm, linear 768, GELU -> simple pyramid (Li et al. 2022,
+    ViTDet, arXiv 2203.16527) of strides 8, 16 and 32. Ours: strides 64 and 128 are added for FCOS.
 
     Args:
         pair: maps pictures to ``PairFeatures``.

@@ -91,12 +91,12 @@ def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
 
 
 def align_inputs(inputs: list[Input], rule: AlignRule) -> list[Alignment | None]:
-    """Brings the pictures onto one grid, in place; how each lay in the reference, None for the reference itself.
+    """Align the pictures to one grid, in place; returns the alignment of each, None for the reference.
 
-    What is not credible stays as it lies, with a warning in the log.
+    Pictures whose alignment is not credible are left unchanged, with a warning in the log.
 
     Raises:
-        UserError: sizes differ and may not, or an alignment is not credible and they differ.
+        UserError: sizes differ although they must not, or they differ and an alignment is not credible.
     """
     if rule.resize == "error":
         check_sizes(inputs)

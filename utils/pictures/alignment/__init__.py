@@ -1,4 +1,4 @@
-"""Pictures of one scene that do not line up: found in each other, brought onto one grid; docs/ALIGNMENT.md."""
+"""Registration: estimates the alignment of a scene's pictures, and resamples them to one grid; docs/ALIGNMENT.md."""
 
 from utils.pictures.alignment.apply import AS_THEY_LIE, Aligned, AlignRule, align_arrays
 from utils.pictures.alignment.calibration import Calibration

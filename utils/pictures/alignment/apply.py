@@ -1,4 +1,4 @@
-"""Pictures of one scene brought onto the grid of one of them."""
+"""Aligns the pictures of a scene to the grid of one of them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ if TYPE_CHECKING:
 Resize = Literal["error", "first", "second"]
 Margin = Literal["crop", "fill"]
 
-_EXPOSURES = 0.12  # mean greys of one scene that differ by more are exposures
-_LEAST_KEPT = 16  # pixels a side, after cropping
+_EXPOSURES = 0.12  # difference in mean grey above which pictures count as exposures
+_LEAST_KEPT = 16  # smallest side in pixels after cropping
 
 
 @dataclass(frozen=True)
 class AlignRule:
-    """How the pictures of a scene are brought together.
+    """How the pictures of a scene are aligned.
 
     Attributes:
-        align: what may move; see `find_alignment`. ``none`` leaves pictures of one size alone.
-        resize: whose grid pictures of different sizes take; ``error`` refuses them. With ``align: none`` both are
-            taken to show the same field.
-        margin: what all pictures show (``crop``), or the whole reference, which stands in where another shows nothing
-            (``fill``).
-        calibration: a map that is applied instead of looking for one.
+        align: motion model; see `find_alignment`. ``none`` does not change pictures of equal size.
+        resize: whose grid is used for pictures of different sizes; ``error`` rejects them. With ``align: none`` they
+            are assumed to show the same field of view.
+        margin: ``crop`` to the common area, or ``fill`` the area missing from a picture with the reference.
+        calibration: a known map to apply instead of estimating one.
     """
 
     align: Align = "none"
@@ -44,7 +43,7 @@ class AlignRule:
 
     @classmethod
     def of(cls, options: TestDataOptions) -> AlignRule:
-        """The rule that a section of the option file gives."""
+        """The rule defined by a section of the option file."""
         calibration = Calibration.read(options.align_map) if options.align_map else None
         return cls(options.align, options.resize, options.align_margin, calibration)
 
@@ -57,9 +56,10 @@ class Aligned:
     """Pictures on one grid.
 
     Attributes:
-        pixels: (H, W, C) each, of the types that were given.
-        alignments: how each lay in the reference; None for the reference, and for all where nothing was looked for.
-        doubts: one line for each picture that stays as it lies because its alignment is not credible.
+        pixels: (H, W, C) each, with the types of the input.
+        alignments: alignment of each picture with the reference; None for the reference, and for all if none was
+            estimated.
+        doubts: one line for each picture that is unchanged because its alignment is not credible.
     """
 
     pixels: list[np.ndarray]
@@ -69,21 +69,21 @@ class Aligned:
 
 def align_arrays(pixels: Sequence[np.ndarray], rule: AlignRule, names: Sequence[str],
                  order: Sequence[int] | None = None) -> Aligned:
-    """Bring pictures of one scene onto one grid: of two, that of the second; of more, that of the middle one.
+    """Align pictures of one scene to one grid: of two, that of the second; of more, that of the middle one.
 
-    The middle one of a bracket is the one of median brightness, that of a focus series the middle in ``order``.
-    What lies within a quarter of a pixel is not touched.
+    The middle picture of a bracket is that of median brightness, the middle one of a focus series that in ``order``.
+    Offsets below a quarter of a pixel are ignored.
 
     Args:
         pixels: (H, W, 1 or 3), ``uint8``, ``uint16`` or ``float32`` in [0, 1]; two or more.
-        rule: what is done.
-        names: one for each, for messages.
-        order: places of the pictures as they were taken; as given by default.
+        rule: how to align.
+        names: one name per picture, for messages.
+        order: indices of the pictures in the order taken; as given by default.
 
     Raises:
-        UserError: an alignment is not credible and the sizes differ, too little is common, or a calibration is of
-            pictures of other sizes.
-        ValueError: sizes differ and ``rule.resize`` is ``error``, which the caller tells the user in its own words.
+        UserError: an alignment is not credible and the sizes differ, the common area is too small, or a calibration
+            is for pictures of other sizes.
+        ValueError: sizes differ and ``rule.resize`` is ``error``; the caller reports this in its own words.
     """
     one_size = len({one.shape[:2] for one in pixels}) == 1
     if not one_size and rule.resize == "error":
@@ -100,7 +100,7 @@ def align_arrays(pixels: Sequence[np.ndarray], rule: AlignRule, names: Sequence[
 
 def _alignments(pixels: Sequence[np.ndarray], reference: int, rule: AlignRule,
                 names: Sequence[str]) -> tuple[list[Alignment | None], list[str]]:
-    """How every picture lies in the reference, and one line for each that is not credible."""
+    """Alignment of each picture with the reference, and one line for each that is not credible."""
     alignments: list[Alignment | None] = [None] * len(pixels)
     doubts = []
     grey = unit_grey(pixels[reference])
@@ -126,7 +126,7 @@ def _alignments(pixels: Sequence[np.ndarray], reference: int, rule: AlignRule,
 
 def _on_one_grid(pixels: Sequence[np.ndarray], alignments: Sequence[Alignment | None], reference: int,
                  margin: Margin, names: Sequence[str]) -> list[np.ndarray]:
-    """The pictures on the grid of the reference, cut or filled."""
+    """Resample the pictures to the grid of the reference, cropped or filled."""
     ground, moves = pixels[reference], {place: one for place, one in enumerate(alignments)
                                         if one is not None and one.credible and not one.still}
     result, common = list(pixels), np.ones(ground.shape[:2], np.uint8)
@@ -146,7 +146,7 @@ def _on_one_grid(pixels: Sequence[np.ndarray], alignments: Sequence[Alignment | 
 
 
 def _filled(picture: np.ndarray, ground: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """A picture with the reference where it shows nothing."""
+    """Fill the missing area of a picture with the reference."""
     if ground.shape[2] == 3 and picture.shape[2] == 1:
         ground = _with_channels(cv2.cvtColor(np.ascontiguousarray(ground), cv2.COLOR_RGB2GRAY))
     if ground.dtype != picture.dtype:
@@ -156,12 +156,12 @@ def _filled(picture: np.ndarray, ground: np.ndarray, shown: np.ndarray) -> np.nd
 
 
 def _with_channels(pixels: np.ndarray) -> np.ndarray:
-    """OpenCV drops the axis of a single channel."""
+    """Restore the axis of a single channel, which OpenCV drops."""
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _reference(pixels: Sequence[np.ndarray], resize: Resize, order: Sequence[int] | None) -> int:
-    """Whose grid the others take."""
+    """Index of the reference picture."""
     if resize != "error" and len({one.shape[:2] for one in pixels}) > 1:
         return 0 if resize == "first" else 1
     if len(pixels) == 2:
@@ -174,7 +174,7 @@ def _reference(pixels: Sequence[np.ndarray], resize: Resize, order: Sequence[int
 
 
 def common_area(shown: np.ndarray) -> tuple[slice, slice]:
-    """A large rectangle without a zero: of the whole, the side with most zeros for its length is cut, again and again.
+    """A large rectangle without zeros, found by repeatedly cutting the side with the largest share of zeros.
 
     Args:
         shown: (H, W) of 0 and 1.

@@ -1,4 +1,4 @@
-"""A map from one good pair of a fixed rig, kept in a file and applied to all of its pairs."""
+"""A map estimated from one good pair of a fixed camera rig, saved to a file and applied to all its pairs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NUMBERS = "matrix", "size", "moving", "confidence"
 
 @dataclass(frozen=True)
 class Calibration:
-    """An alignment, and the file that it came from.
+    """An alignment with its file.
 
     Attributes:
         kept: the alignment.
-        path: for messages.
+        path: the file.
     """
 
     kept: Alignment
@@ -29,7 +29,7 @@ class Calibration:
 
     @classmethod
     def read(cls, path: str | Path) -> Calibration:
-        """The calibration of a file.
+        """Read a calibration from a file.
 
         Raises:
             MissingFileError: no such file.
@@ -52,20 +52,20 @@ class Calibration:
         return cls(kept, path)
 
     def write(self) -> None:
-        """Keeps the alignment in its file."""
+        """Write the alignment to its file."""
         values = {name: getattr(self.kept, name) for name in _NUMBERS}
         text = json.dumps({**values, "matrix": self.kept.matrix.tolist()}, indent=1)
         with atomic_write(self.path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
     def alignment(self, size: tuple[int, int], moving: tuple[int, int]) -> Alignment:
-        """The kept alignment.
+        """The saved alignment.
 
         Args:
             size, moving: (width, height) of the reference and of the picture.
 
         Raises:
-            UserError: it was made from pictures of other sizes.
+            UserError: it was made for pictures of other sizes.
         """
         if (size, moving) != (self.kept.size, self.kept.moving):
             raise UserError(f"{self.path} was made from pictures of {self.kept.moving} on {self.kept.size} (width, "

@@ -1,4 +1,4 @@
-"""How one picture lies in another, and whether that can be believed."""
+"""Estimates the alignment of two pictures, and whether it is credible."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,13 +23,13 @@ _STILL = 0.25  # moves of all corners below this many pixels are none
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """How a picture lies in a reference.
+    """The alignment of a picture with a reference.
 
     Attributes:
-        matrix: 3 x 3, pixels of the reference to pixels of the picture.
+        matrix: 3 x 3, maps pixels of the reference to pixels of the picture.
         size: (width, height) of the reference.
         moving: (width, height) of the picture.
-        confidence: from 0 to 1; see :attr:`credible`.
+        confidence: in [0, 1]; see :attr:`credible`.
     """
 
     matrix: np.ndarray
@@ -39,33 +39,33 @@ class Alignment:
 
     @property
     def credible(self) -> bool:
-        """Whether to believe it."""
+        """Whether the confidence is high enough to use the alignment."""
         return self.confidence >= CREDIBLE
 
     @property
     def still(self) -> bool:
-        """The pictures are aligned as they lie: no corner moves by a quarter of a pixel."""
+        """Whether the pictures are already aligned: no corner moves by a quarter of a pixel."""
         ends = corners(self.size)
         return self.size == self.moving and float(np.hypot(*(moved(self.matrix, ends) - ends).T).max()) < _STILL
 
     @property
     def shift(self) -> tuple[float, float]:
-        """How far right and down of the picture's middle the reference's middle lies, in pixels of the picture."""
+        """Offset of the reference's centre from the picture's centre, right and down, in pixels of the picture."""
         right, down = moved(self.matrix, centre(self.size)[None])[0] - centre(self.moving)
         return float(right), float(down)
 
     @property
     def scale(self) -> float:
-        """How much larger the picture shows things than the reference."""
+        """Magnification of the picture relative to the reference."""
         return scale_and_turn(self.matrix, centre(self.size))[0]
 
     @property
     def rotation(self) -> float:
-        """How far the picture is turned clockwise, in degrees."""
+        """Clockwise rotation of the picture in degrees."""
         return scale_and_turn(self.matrix, centre(self.size))[1]
 
     def record(self) -> dict[str, Any]:
-        """What a JSON file keeps of it."""
+        """Plain values for JSON."""
         return {"shift": [round(part, 2) for part in self.shift], "scale": round(self.scale, 4),
                 "rotation": round(self.rotation, 3), "confidence": round(self.confidence, 3),
                 "credible": self.credible}
@@ -76,13 +76,13 @@ class Alignment:
 
 
 def find_alignment(reference: np.ndarray, picture: np.ndarray, align: Align = "auto") -> Alignment:
-    """Finds a picture in a reference, infrared and visible ones and different exposures included.
+    """Align a picture with a reference; they may be infrared and visible, or different exposures.
 
     Args:
-        reference, picture: grey, (H, W) ``float32`` in [0, 1]. With equal sides the scale may lie between .7 and 1.4;
-            otherwise one may show a field that is up to 2.5 times smaller.
-        align: ``translation``; ``auto`` (shift, turn and scale, or less where less explains as much); ``affine``;
-            ``homography``.
+        reference, picture: grey, (H, W) ``float32`` in [0, 1]. With equal sizes the scale may be between .7 and 1.4;
+            otherwise the field of view of one may be up to 2.5 times smaller.
+        align: ``translation``; ``auto`` (shift, rotation and scale, or a simpler motion if it explains as much);
+            ``affine``; ``homography``.
     """
     sizes = [(one.shape[1], one.shape[0]) for one in (reference, picture)]
     as_filled = resizing(*sizes)
@@ -104,7 +104,7 @@ def find_alignment(reference: np.ndarray, picture: np.ndarray, align: Align = "a
 
 
 def _candidates(reference: np.ndarray, picture: np.ndarray, align: Align) -> list[Candidate]:
-    """Rough places; of pictures of different sizes either may show the smaller field."""
+    """Coarse positions; with different sizes, either picture may have the smaller field of view."""
     if align == "translation":
         return search(reference, picture, SHIFTS, _CANDIDATES)
     if reference.shape == picture.shape:
@@ -115,7 +115,7 @@ def _candidates(reference: np.ndarray, picture: np.ndarray, align: Align) -> lis
 
 
 def _best(level: Level, candidates: list[Candidate], motion: Motion) -> Place:
-    """The candidate that agrees best once it is improved; the first that agrees beyond doubt ends the search."""
+    """The candidate with the best agreement after refinement; the first unambiguous one ends the search."""
     best = level.place(candidates[0].matrix)
     for candidate in candidates:
         place = level.improve(candidate.matrix, motion)
@@ -126,7 +126,7 @@ def _best(level: Level, candidates: list[Candidate], motion: Motion) -> Place:
 
 
 def _simpler(levels: list[Level], place: Place, as_filled: np.ndarray) -> Place:
-    """The pictures as they lie, or shifted alone, where that agrees as well: fewer numbers are known better."""
+    """Prefer no motion, or a pure shift, if it agrees as well: fewer parameters are estimated more accurately."""
     size = levels[-1].size
     if abs(np.log(scale_and_turn(np.linalg.inv(as_filled) @ place.matrix, centre(size))[0])) > 0.05:
         return place

@@ -1,8 +1,8 @@
-"""What infrared and visible pictures, or two exposures, have in common: the directions of their edges.
+"""Fields of edge directions, which infrared and visible pictures, or two exposures, have in common.
 
-A field is (H, W) ``complex64``: its phase is twice the direction of the gradient, so that an edge from dark to bright
-and one from bright to dark agree; its magnitude is the strength beside the neighbourhood's, so that neither the
-exposure nor a few strong edges decide. Two fields of one scene correlate where the pictures are aligned.
+A field is (H, W) ``complex64``. Its phase is twice the direction of the gradient, so that edges from dark to bright and
+from bright to dark agree. Its magnitude is the gradient relative to its neighbourhood, so that neither the exposure nor
+a few strong edges dominate. Two fields of one scene correlate when the pictures are aligned.
 """
 
 import cv2
@@ -21,7 +21,7 @@ def field_of(grey: np.ndarray, smooth: float) -> np.ndarray:
 
     Args:
         grey: (H, W), ``float32``.
-        smooth: standard deviation, in pixels, by which the field is blurred: how far edges may lie apart.
+        smooth: standard deviation in pixels of the field's blur, the tolerance of edge positions.
     """
     grey = cv2.GaussianBlur(grey, (0, 0), 1.0)
     right, down = cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)
@@ -36,16 +36,16 @@ def field_of(grey: np.ndarray, smooth: float) -> np.ndarray:
 
 def field_on(grey: np.ndarray, matrix: np.ndarray, size: tuple[int, int], smooth: float,
              border: int = BORDER) -> tuple[np.ndarray, np.ndarray]:
-    """The field of a picture as another one's grid shows it, and where it counts, (H, W) of 0 and 1."""
+    """The field of a picture resampled to another grid, and its mask of valid pixels, (H, W) of 0 and 1."""
     shrinks = scale_and_turn(matrix, centre(size))[0]
-    if 1.05 < shrinks <= 1.25:  # `resampled` sees to the larger ones
+    if 1.05 < shrinks <= 1.25:  # `resampled` handles larger ones
         grey = cv2.GaussianBlur(grey, (0, 0), 0.5 * shrinks)
     shown = coverage((grey.shape[1], grey.shape[0]), matrix, size, border)
     return field_of(resampled(grey, matrix, size, cubic=False), smooth), shown
 
 
 def agreement(reference: np.ndarray, other: np.ndarray, shown: np.ndarray) -> float:
-    """Correlation of two fields where the second counts, in [-1, 1]; 0 where nothing is left."""
+    """Correlation of two fields where the second is valid, in [-1, 1]; 0 without valid pixels."""
     one, two = reference * shown, other * shown
     product = float((one * two.conj()).real.sum())
     return product / max(float(np.sqrt((np.abs(one) ** 2).sum() * (np.abs(two) ** 2).sum())), 1e-6)

@@ -1,4 +1,4 @@
-"""Matrices that take pixels of one picture to those of another; 3 x 3, ``float64``, pixel centres at whole numbers."""
+"""Matrices that map pixels of one picture to those of another; 3 x 3, ``float64``, pixel centres at integers."""
 
 import cv2
 import numpy as np
@@ -7,24 +7,24 @@ from utils.pictures.depth import HIGHEST
 
 
 def centre(size: tuple[int, int]) -> np.ndarray:
-    """Middle of a picture of (width, height), in pixels."""
+    """Centre of a picture of (width, height), in pixels."""
     return (np.array(size, np.float64) - 1) / 2
 
 
 def similarity(scale: float, degrees: float, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Enlarges by ``scale``, turns clockwise by ``degrees`` and takes the point ``source`` to ``target``."""
+    """Scaling by ``scale`` and clockwise rotation by ``degrees`` that maps the point ``source`` to ``target``."""
     angle = np.deg2rad(degrees)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.vstack([np.column_stack([turn, target - turn @ source]), [0, 0, 1]])
 
 
 def translation(right: float, down: float) -> np.ndarray:
-    """Moves every pixel."""
+    """Translation by ``right`` and ``down`` pixels."""
     return np.array([[1, 0, right], [0, 1, down], [0, 0, 1]], np.float64)
 
 
 def enlargement(scale_x: float, scale_y: float) -> np.ndarray:
-    """Takes pixels of a picture to those of the same picture resized, as ``cv2.resize`` places them."""
+    """Maps pixels of a picture to those of the resized picture, with the convention of ``cv2.resize``."""
     return np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]], np.float64)
 
 
@@ -34,7 +34,7 @@ def resizing(source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
 
 
 def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) taken through a matrix."""
+    """Points (N, 2) mapped by a matrix."""
     flat = np.column_stack([points, np.ones(len(points))]) @ matrix.T
     return flat[:, :2] / flat[:, 2:]
 
@@ -46,7 +46,7 @@ def corners(size: tuple[int, int]) -> np.ndarray:
 
 
 def scale_and_turn(matrix: np.ndarray, at: np.ndarray) -> tuple[float, float]:
-    """Enlargement and clockwise degrees of a matrix at a point."""
+    """Scale and clockwise rotation in degrees of a matrix at a point."""
     step = moved(matrix, np.array([at, at + np.eye(2)[0], at + np.eye(2)[1]]))
     right, down = step[1] - step[0], step[2] - step[0]
     scale = float(np.sqrt(abs(right[0] * down[1] - right[1] * down[0])))
@@ -54,7 +54,7 @@ def scale_and_turn(matrix: np.ndarray, at: np.ndarray) -> tuple[float, float]:
 
 
 def resampled(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, cubic: bool = True) -> np.ndarray:
-    """A picture as another one's grid shows it; its edge goes on where it shows nothing.
+    """Resample a picture to another grid; outside the picture its edge is replicated.
 
     Args:
         pixels: (H, W) or (H, W, C), of any type that OpenCV warps.
@@ -63,7 +63,7 @@ def resampled(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, 
         cubic: bicubic instead of bilinear.
     """
     shrinks = scale_and_turn(matrix, centre(size))[0]
-    if shrinks > 1.25:  # else every second pixel would be skipped
+    if shrinks > 1.25:  # otherwise pixels would be skipped
         source = pixels.shape[1], pixels.shape[0]
         smaller = max(1, round(source[0] / shrinks)), max(1, round(source[1] / shrinks))
         pixels = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)
@@ -72,18 +72,18 @@ def resampled(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, 
     way |= cv2.WARP_INVERSE_MAP
     result = cv2.warpPerspective(pixels, matrix, size, flags=way, borderMode=cv2.BORDER_REPLICATE)
     if result.dtype == np.float32 and cubic:
-        result = result.clip(0, 1)  # bicubic overshoots; whole numbers are clipped by OpenCV
+        result = result.clip(0, 1)  # bicubic overshoots; OpenCV clips integers
     return result
 
 
 def coverage(source: tuple[int, int], matrix: np.ndarray, size: tuple[int, int], border: int = 0) -> np.ndarray:
-    """Where a picture of the size ``source`` shows something on a grid: (H, W) ``uint8`` of 0 and 1.
+    """Mask of the area that a picture of size ``source`` covers on a grid: (H, W) ``uint8`` of 0 and 1.
 
     Args:
         source: (width, height) of the picture.
         matrix: pixels of the grid to pixels of the picture.
         size: (width, height) of the grid.
-        border: pixels of the grid that do not count along the edge.
+        border: width in grid pixels of the edge that is excluded.
     """
     ones = np.ones((source[1], source[0]), np.uint8)
     shown = cv2.warpPerspective(ones, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
@@ -94,6 +94,6 @@ def coverage(source: tuple[int, int], matrix: np.ndarray, size: tuple[int, int],
 
 
 def unit_grey(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) ``float32`` in [0, 1] of (H, W, 1 or 3) ``uint8``, ``uint16`` or float in [0, 1]."""
+    """Convert (H, W, 1 or 3) ``uint8``, ``uint16`` or float in [0, 1] to grey (H, W) ``float32`` in [0, 1]."""
     grey = pixels if pixels.shape[2] == 1 else cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     return grey.reshape(grey.shape[:2]).astype(np.float32) / np.float32(HIGHEST.get(pixels.dtype, 1))

@@ -1,4 +1,4 @@
-"""From a rough place to a fraction of a pixel: blocks of the pictures are matched, most of which must move alike."""
+"""Refines a coarse position to sub-pixel accuracy by matching blocks, most of which must move consistently."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ Motion = Literal["translation", "similarity", "affine", "homography"]
 
 _SMOOTH = 1.0
 _LEAST_BLOCKS = 8
-_DOUBT = 60  # blocks that are counted as going elsewhere: few blocks move alike by chance
-_LARGEST = 9  # a block's half is at most this part of the short side
-_LEAST_ENERGY = 1e-3  # mean square of a block's field: else it is flat
+_DOUBT = 60  # inconsistent blocks added to the count, since a few blocks agree by chance
+_LARGEST = 9  # half of a block is at most the short side divided by this
+_LEAST_ENERGY = 1e-3  # mean square of a block's field below which it is flat
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Grain:
     """One level of a pyramid.
 
     Attributes:
-        short_side: of the reference, in pixels.
-        blocks: how many along the short side.
+        short_side: short side of the reference in pixels.
+        blocks: number of blocks along the short side.
         half: blocks are ``2 * half + 1`` pixels wide.
-        reach: how far a block may move.
-        within: how far apart blocks that move alike may lie.
+        reach: largest motion of a block in pixels.
+        within: largest difference in pixels between consistent motions.
     """
 
     short_side: int
@@ -45,13 +45,13 @@ FINE = (Grain(288, 24, half=24, reach=6, within=1.5), Grain(576, 24, half=32, re
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture lies in another.
+    """The position of a picture in another.
 
     Attributes:
-        matrix: pixels of the reference to pixels of the other picture, both in their full size.
-        agreement: correlation of the fields there, in [-1, 1].
-        common: share of the reference that the other picture covers.
-        alike: share of the blocks that move alike.
+        matrix: maps pixels of the reference to pixels of the other picture, both at full size.
+        agreement: correlation of the fields at this position, in [-1, 1].
+        common: share of the reference covered by the other picture.
+        alike: share of blocks with consistent motion.
     """
 
     matrix: np.ndarray
@@ -66,10 +66,10 @@ class Place:
 
 
 class Level:
-    """Two pictures at one size, ready to be compared at any matrix.
+    """Two pictures at one pyramid level, prepared for comparison at any matrix.
 
     Args:
-        reference, other: grey pictures (H, W), ``float32``; of full size.
+        reference, other: grey pictures (H, W), ``float32``, at full size.
         grain: the level.
     """
 
@@ -82,12 +82,12 @@ class Level:
         self.field = field_of(self.reference, _SMOOTH)
 
     def place(self, matrix: np.ndarray, alike: float = 0.0) -> Place:
-        """How well the pictures agree at a matrix of the full pictures."""
+        """The position given by a matrix for the full pictures, with its agreement."""
         field, shown = self._seen(matrix)
         return Place(matrix, agreement(self.field, field, shown), float(shown.mean()), alike)
 
     def improve(self, matrix: np.ndarray, motion: Motion, rounds: int = 2) -> Place:
-        """A better matrix of the full pictures, starting from one that is a few pixels off."""
+        """Refine a matrix for the full pictures that is a few pixels off."""
         alike = 0.0
         for _ in range(rounds):
             field, shown = self._seen(matrix)
@@ -108,7 +108,7 @@ class Level:
 
 
 def _reduced(grey: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """A picture made smaller, and the matrix from its pixels to the full ones."""
+    """A reduced picture, and the matrix from its pixels to those at full size."""
     if scale >= 1:
         return grey, np.eye(3)
     full = grey.shape[1], grey.shape[0]
@@ -118,10 +118,10 @@ def _reduced(grey: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _match(reference: np.ndarray, other: np.ndarray, shown: np.ndarray,
            grain: Grain) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks of the other field, found in the reference.
+    """Find blocks of the other field in the reference.
 
     Returns:
-        Where each block was found, and where it lies, (N, 2) pixels each.
+        Found and original position of each block, (N, 2) pixels each.
     """
     height, width = reference.shape
     half = min(grain.half, min(height, width) // _LARGEST)
@@ -146,7 +146,7 @@ def _match(reference: np.ndarray, other: np.ndarray, shown: np.ndarray,
 
 
 def _peak(scores: np.ndarray) -> tuple[float, float]:
-    """(column, row) of the maximum, to a fraction of a pixel by a parabola where it is not at the border."""
+    """(column, row) of the maximum, with sub-pixel accuracy by a parabola unless it is at the border."""
     row, column = (int(place) for place in np.unravel_index(scores.argmax(), scores.shape))
     if not (0 < row < scores.shape[0] - 1 and 0 < column < scores.shape[1] - 1):
         return float(column), float(row)
@@ -162,7 +162,7 @@ Fit = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray | None, int]]
 
 
 def _fit_translation(here: np.ndarray, there: np.ndarray, within: float) -> tuple[np.ndarray, int]:
-    """The move that most blocks share: mean of the blocks around the one with the most neighbours."""
+    """The motion shared by most blocks: the mean of the blocks around the one with the most neighbours."""
     moves = there - here
     near = np.hypot(*(moves[:, None] - moves[None]).transpose(2, 0, 1)) < within
     most = near[near.sum(axis=1).argmax()]

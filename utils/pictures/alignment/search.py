@@ -1,4 +1,4 @@
-"""Where a picture lies in another, roughly: all shifts, turns and scales, on small pictures."""
+"""Coarse search for the position of a picture in another: all shifts, rotations and scales, on small pictures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from utils.pictures.alignment.geometry import centre, corners, moved, resizing, 
 SHORT_SIDE = 72
 """Of the pictures that are searched, in pixels."""
 _SMOOTH, _BORDER = 0.7, 2
-_APART = 3.0  # candidates whose corners lie nearer, in pixels, are one
+_APART = 3.0  # candidates whose corners are closer than this, in pixels, are merged
 _LEAST_COMMON = 0.1
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What is tried.
+    """The range of the search.
 
     Attributes:
-        shift: share of each side.
-        scales: enlargements of the other picture beside the size that would fill the frame.
-        degrees: turns.
+        shift: largest shift as a share of each side.
+        scales: scales of the other picture relative to the size that fills the frame.
+        degrees: rotations.
     """
 
     shift: float = 0.2
@@ -43,12 +43,12 @@ SMALLER_FIELD = Reach(scales=_steps(0.9, 2.8, 18), degrees=tuple(range(-12, 13, 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A place that was found.
+    """A candidate position.
 
     Attributes:
-        score: correlation of the fields, times the root of the common share of the frame: peaks of chance are equally
-            high everywhere by this measure.
-        matrix: pixels of the frame to pixels of the other picture, both in their full size.
+        score: correlation of the fields times the square root of the common share of the frame; random peaks are
+            equally high everywhere by this measure.
+        matrix: maps pixels of the frame to pixels of the other picture, both at full size.
     """
 
     score: float
@@ -56,12 +56,12 @@ class Candidate:
 
 
 def search(frame: np.ndarray, other: np.ndarray, reach: Reach, count: int) -> list[Candidate]:
-    """The best places of a picture in a frame.
+    """The best positions of a picture in a frame, best first.
 
     Args:
         frame, other: grey pictures (H, W), ``float32``, of any sizes.
-        reach: what is tried.
-        count: how many places are wanted, best first.
+        reach: range of the search.
+        count: number of positions.
     """
     size, other_size = ((picture.shape[1], picture.shape[0]) for picture in (frame, other))
     small, small_other = (_small(picture) for picture in (frame, other))
@@ -85,7 +85,7 @@ def _small(grey: np.ndarray) -> np.ndarray:
 
 
 def _peaks(frame: np.ndarray, other: np.ndarray, reach: Reach) -> Iterator[Candidate]:
-    """The two best shifts of every turn and scale, in pixels of the small pictures."""
+    """The two best shifts for each rotation and scale, in pixels of the small pictures."""
     height, width = frame.shape
     middles = centre((width, height)), centre((other.shape[1], other.shape[0]))
     widest = max(_shift_at(reach, scale) for scale in reach.scales)
@@ -110,12 +110,12 @@ def _peaks(frame: np.ndarray, other: np.ndarray, reach: Reach) -> Iterator[Candi
 
 
 def _shift_at(reach: Reach, scale: float) -> float:
-    """A picture that fills less of the frame may lie anywhere in it."""
+    """Range of shifts: a picture that fills less of the frame may be anywhere in it."""
     return min(0.9, reach.shift + max(0.0, 1 - 1 / scale) / 2)
 
 
 def _places(far: int, length: int) -> np.ndarray:
-    """Places of the shifts -far to far in a cyclic correlation."""
+    """Indices of the shifts -far to far in a cyclic correlation."""
     return np.r_[0:far + 1, length - far:length]
 
 
@@ -124,13 +124,13 @@ def _signed(place: int, length: int) -> int:
 
 
 def _spectra(field: np.ndarray, shown: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """Spectra of a field, of its energy and of where it counts."""
+    """Spectra of a field, of its energy and of its mask."""
     return fft.fft2(field, shape), fft.rfft2(np.abs(field) ** 2, shape), fft.rfft2(shown, shape)
 
 
 def _scores(still: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...], shape: tuple[int, int],
             pixels: int) -> np.ndarray:
-    """Score at every cyclic shift of the other field (see `Candidate`); -1 where too little is common."""
+    """Score at every cyclic shift of the other field (see `Candidate`); -1 if the common area is too small."""
     product = fft.ifft2(still[0] * other[0].conj()).real
     energy = fft.irfft2(still[1] * other[2].conj(), shape) * fft.irfft2(still[2] * other[1].conj(), shape)
     common = fft.irfft2(still[2] * other[2].conj(), shape) / pixels
