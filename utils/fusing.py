@@ -39,7 +39,7 @@ class Pass:
 
     Attributes:
         failed: stem -> reason, for the pairs that were skipped.
-        doubtful: stem -> reason, for the pairs that were fused but should be looked at.
+        doubtful: stem -> reason, for the pairs that were fused but should be checked.
         stopped: the Ctrl-C or signal that ended the pass early.
     """
 
