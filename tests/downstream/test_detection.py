@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from utils.engine.batches import first_batches
 from utils.engine.launch import train
 from utils.engine.randomness import Randomness
 from utils.errors import UserError
+from utils.pictures.writing import write_picture
 
 CPU = torch.device("cpu")
 CLASSES = ("warm", "green")
@@ -117,6 +119,7 @@ def test_bad_boxes_stop_a_run_before_it_starts(tmp_path):
     (tmp_path / "labels" / "0.txt").write_text("5 .5 .5 .1 .1")
     (tmp_path / "labels" / "1.txt").unlink()
     (tmp_path / "labels" / "2.txt").write_text("0 .5 .5 1.5 .1")
+    write_picture(tmp_path / "vi" / "3.png", np.zeros((64, 95), np.uint8))
     options = options_of("early", tmp_path, tmp_path)
     dump_options(options, tmp_path / "options.yaml")
     with pytest.raises(UserError) as caught:
@@ -125,7 +128,9 @@ def test_bad_boxes_stop_a_run_before_it_starts(tmp_path):
     assert lines[0] == f"1: no label of that stem in {tmp_path / 'labels'}"
     assert lines[1].startswith(f"{tmp_path / 'labels' / '0.txt'}, line 1: class 5 is none of the 2 classes")
     assert lines[2].startswith(f"{tmp_path / 'labels' / '2.txt'}, line 1: the box from (-24, 28.8) to (120, 35.2) is")
-    assert len(lines) == 3 and not (tmp_path / "runs" / "tiny").exists()
+    assert lines[3] == (f"{tmp_path / 'ir' / '3.png'} and {tmp_path / 'vi' / '3.png'} differ in size; register and "
+                        "resize the pair first")
+    assert len(lines) == 4 and not (tmp_path / "runs" / "tiny").exists()
 
 
 def test_a_width_that_does_not_fit_is_refused(root, tmp_path):
