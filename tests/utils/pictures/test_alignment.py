@@ -133,6 +133,7 @@ def test_what_is_cut_is_common_and_lies_where_the_reference_lies():
     black_outside = cv2.warpPerspective(under, truth, size_of(under), flags=cv2.INTER_CUBIC)
     first, second = align_arrays([black_outside, over], AUTO, "ab").pixels
     assert first.shape == second.shape and first.shape[0] * first.shape[1] > 0.7 * over.shape[0] * over.shape[1]
+    assert first.shape[0] <= over.shape[0] - 15 and first.shape[1] <= over.shape[1] - 24  # 5 and 8 % of 300 rows
     place = cv2.matchTemplate(over, second, cv2.TM_SQDIFF)
     column, row = cv2.minMaxLoc(place)[2]
     assert np.array_equal(second, over[row:row + second.shape[0], column:column + second.shape[1]])
