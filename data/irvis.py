@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIST_NAME = "irvis_trainpairs.txt"
+NOISY = 0.15  # share of the pairs whose infrared picture gets noise for a head
 _SHOWN_PROBLEMS = 10
 
 
@@ -144,7 +145,7 @@ class PairSamples:
         """Draw a ``Sample`` from a ``PairBatch`` on its device, with the generators "crop" and "damage"."""
         infrared, visible = crop_pairs(batch, self.image_size, generators["crop"])
         damage, count = generators["damage"], len(batch)
-        noise = cold_noise(count, self.image_size, damage) * chance(count, 0.5, damage)
+        noise = cold_noise(count, self.image_size, damage) * chance(count, NOISY, damage)
         ones = infrared.new_ones(count)
         masks = infrared.new_ones(2, count, 1, self.image_size, self.image_size)
         sample = Sample((infrared + noise).clamp(0, 1), visible, *masks, visible, head=ones, clean1=infrared)

@@ -187,4 +187,4 @@ def test_samples_of_pairs_have_roles_and_noise_in_the_infrared_picture_alone():
     assert torch.equal(torch.where(first, sample.clean1, sample.clean2), infrared)
     assert torch.equal(torch.where(first, sample.x2, sample.x1), visible)
     noisy = (torch.where(first, sample.x1, sample.x2) - infrared).flatten(1).abs().amax(1) > 0
-    assert 8 < int(noisy.sum()) < 32  # half of the pairs
+    assert 0 < int(noisy.sum()) < 16  # a few of the pairs

@@ -41,7 +41,7 @@ def pairs(scenario: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", ((96, 128), (67, 45)))
 def test_pictures_are_those_of_the_release(size):
-    """Every seventh row and fifth column of what version 0.1.0 made of two pictures by formula, border included."""
+    """Every seventh row and fifth column of what version 0.2.0 made of two pictures by formula, border included."""
     def picture(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.rand(1, 3, *size, generator=generator)
