@@ -127,11 +127,12 @@ class CUDLoss(nn.Module):
             out: the network's output; without ``recon`` its term is omitted.
             sample: the wanted decomposition.
         """
+        common, unique1, unique2 = sample.common, sample.unique1, sample.unique2  # an error for stacks, which have none
         fused, target = out.fused.float(), sample.target
         terms = {
-            "self_supervised_common_mix": self.common * F.l1_loss(out.common.float(), sample.common),
-            "self_supervised_upper_mix": self.unique * F.l1_loss(out.unique1.float(), sample.unique1),
-            "self_supervised_lower_mix": self.unique * F.l1_loss(out.unique2.float(), sample.unique2),
+            "self_supervised_common_mix": self.common * F.l1_loss(out.common.float(), common),
+            "self_supervised_upper_mix": self.unique * F.l1_loss(out.unique1.float(), unique1),
+            "self_supervised_lower_mix": self.unique * F.l1_loss(out.unique2.float(), unique2),
             "self_supervised_fusion_mix":
                 self.fused * F.l1_loss(fused, target) + self.dssim * dssim(fused, target),
         }

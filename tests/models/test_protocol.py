@@ -7,6 +7,7 @@ import torch
 
 import selftrain
 from data.photos import PhotoBatch
+from data.sample import stack_of
 from models.protocol import Loss, Traits
 from models.registry import LOSSES, MODELS, create_loss
 from models.tasks import TRAINING
@@ -34,7 +35,7 @@ def test_a_loss_takes_an_output_and_a_sample(name):
 
 @pytest.mark.parametrize("overrides", (
     ["train.loss=HRLoss"],
-    ["train.loss=CUDLoss"],
+    ["train.loss=CUDLoss", "synthesis.pictures=2"],
     ["synthesis.pictures=4", "synthesis.scenarios={defocus: 1, bracket: 1, targets: 1}"],
 ))
 def test_a_head_trains_with_its_own_loss_with_the_published_one_and_on_stacks(overrides):
@@ -62,7 +63,15 @@ def test_a_loss_of_another_kind_of_model_is_an_error(overrides, message):
         create_loss(options, MODELS.get(options.model).traits)
 
 
+def test_the_published_loss_on_stacks_is_one_line():
+    task = selftrain.build_task(load_options(ROOT / "option/train/HighRes.yaml", [
+        "train.loss=CUDLoss", "train.loss_arguments={}"]))
+    stack = stack_of(torch.rand(3, 1, 3, 64, 64), torch.ones(3, 1, 1, 64, 64), torch.rand(1, 3, 64, 64))
+    with pytest.raises(UserError, match=r"set synthesis\.pictures: 2"):
+        task.criterion(task.decompose(stack, {"damage": torch.Generator()}), stack)
+
+
 def test_a_rule_has_nothing_to_learn():
-    options = load_options(ROOT / "option/train/HighRes.yaml", ["model=Average"])
+    options = load_options(ROOT / "option/train/SelfTrained_SDatasetFast.yaml", ["model=Average"])
     with pytest.raises(UserError, match="model: Average has nothing to learn"):
         selftrain.build_task(options)

@@ -15,7 +15,7 @@ from utils.locks import FolderLock
 
 ROOT = Path(__file__).parents[2]
 HOLDER = ("import os, sys, time; from utils.locks import FolderLock; lock = FolderLock(sys.argv[1]); lock.acquire(); "
-          "child = os.fork(); print(child, flush=True) if child else None; time.sleep(60)")
+          "os.fork() or print(os.getpid(), flush=True); time.sleep(60)")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def holder(tmp_path):
     """Another process that holds ``run`` and has forked a child, as a loader does."""
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], cwd=ROOT, text=True,
                           stdout=subprocess.PIPE) as process:
-        child = int(process.stdout.readline())
+        child = int(process.stdout.readline())  # it has run what a fork runs
         yield process
         process.kill()
         os.kill(child, signal.SIGKILL)
