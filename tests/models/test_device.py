@@ -31,6 +31,10 @@ SIZE = 64
 def fake() -> Iterator[None]:
     """All tensors of a test are fake."""
     with FakeTensorMode():
+        try:
+            torch.empty(1).to("cuda")
+        except RuntimeError as error:  # PyTorch 2.6 asks the driver even here
+            pytest.skip(f"fake CUDA tensors need a driver with this PyTorch: {str(error).splitlines()[0]}")
         yield
     _blur_matrix.cache_clear()  # it holds fake matrices now
 
