@@ -131,8 +131,8 @@ class PairCrop:
 class PairSamples:
     """Makes samples for a full-resolution head from real infrared and visible pictures: roles, but no ground truth.
 
-    Noise of an uncooled camera is added to the infrared picture in half of the pairs; ``clean`` is without it. In
-    half of the pairs the visible picture comes first. Masks are 1 and the target is the visible picture.
+    Noise of an uncooled camera is added to the infrared picture in a share of ``NOISY`` of the pairs; ``clean`` is
+    without it. In half of the pairs the visible picture comes first. Masks are 1 and the target is the visible picture.
 
     Args:
         image_size: side S of the pictures.
