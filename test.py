@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     with joined(fuser.device) as world:
         set_up_logging(world=world)
         log_notes(options)
-        found = find_pairs(data, options.name)
+        found = find_pairs(data, options.name, stacks=data.whole_stacks)
         with Scorer(options.metrics, workers=int(options.metrics != "none"), rule=rule) as scorer, \
                 open_results(options, found, world) as results:
             def keep(pair, fusion) -> None:

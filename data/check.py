@@ -126,7 +126,7 @@ def check_training_pairs(report: Report, options: TrainDataOptions) -> None:
 
 def check_layout(report: Report, options: PairDataOptions, run_name: str) -> None:
     """Decodes the pairs of a test layout, and looks for names that results could not have."""
-    found = find_pairs(options, run_name)
+    found = find_pairs(options, run_name, stacks=options.whole_stacks)
     report.problems.extend(found.problems)
     report.notes.extend(found.notes)
     report.title += f" ({found.task})"

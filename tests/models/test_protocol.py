@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import selftrain
 from data.photos import PhotoBatch
-from data.sample import stack_of
-from models.protocol import Loss, Traits
+from data.sample import Sample, stack_of
+from models.protocol import TASKS, Loss, Traits
 from models.registry import LOSSES, MODELS, create_loss
-from models.tasks import TRAINING
+from models.tasks import TRAINING, HeadTask
 from option.load import load_options
 from utils.errors import UserError
+from utils.pictures.writing import write_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,3 +77,42 @@ def test_a_rule_has_nothing_to_learn():
     options = load_options(ROOT / "option/train/SelfTrained_SDatasetFast.yaml", ["model=Average"])
     with pytest.raises(UserError, match="model: Average has nothing to learn"):
         selftrain.build_task(options)
+
+
+@pytest.mark.parametrize("untold", (0.0, 0.3, 1.0))
+def test_a_head_is_not_told_task_and_roles_in_a_share_of_the_samples(untold, monkeypatch):
+    monkeypatch.setattr(HeadTask, "untold", untold)
+    seen = {}
+    model = MODELS.create("FusionHead", widths=(4, 4, 4, 4, 4))
+    task = HeadTask(model, None, LOSSES.create("HRLoss"))
+    monkeypatch.setattr(model, "forward", lambda *pictures, **told: seen.update(told))
+    x = torch.rand(200, 3, 16, 16)
+    sample = Sample(x, x, *torch.ones(2, 200, 1, 16, 16), x, infrared=torch.ones(200, dtype=torch.long),
+                    task=torch.full((200,), TASKS.index("IVF")))
+    task.decompose(sample, {"damage": torch.Generator().manual_seed(0)})
+    told = seen["task"] > 0
+    assert torch.equal(seen["roles"], sample.roles * told) and torch.equal(seen["task"], sample.task * told)
+    assert float(told.float().mean()) == pytest.approx(1 - untold, abs=0.1)
+
+
+def test_a_head_learns_from_real_pairs_that_its_options_name_and_other_models_do_not(tmp_path):
+    for folder, shape in (("ir", (40, 48)), ("vi", (40, 48, 3)), ("photos", (40, 48, 3))):
+        for number in range(2):
+            pixels = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
+            write_picture(tmp_path / folder / f"{number}.png", pixels)
+    keys = [f"dataset.train.dataroot={tmp_path / 'photos'}", "dataset.train.train_name=", "dataset.train.image_size=32",
+            "dataset.train.batch_size=2", "dataset.train.workers=0"]
+    pairs = [f"dataset.train.irvis_dataroot={tmp_path}"]
+    options = load_options(ROOT / "option/train/HighRes.yaml", [*keys, *pairs])
+    place = {"seed": 1, "run_dir": None, "rank": 0, "world": 1, "device": torch.device("cpu")}
+    batch = next(iter(selftrain.build_loader(options, **place)))
+    task = selftrain.build_task(options)
+    generators = {name: torch.Generator().manual_seed(1) for name in task.generator_names}
+    sample = task.synthesize(batch, generators)
+    assert len(batch.photos) == len(batch.pairs) == 2 and sample.x1.shape[0] == 4
+    assert sample.task[2:].tolist() == [TASKS.index("IVF")] * 2
+    assert torch.isfinite(task(batch, generators)["total_loss"])
+    alone = load_options(ROOT / "option/train/HighRes.yaml", keys)
+    published = load_options(ROOT / "option/train/SelfTrained_SDatasetFast.yaml", [*keys, *pairs])
+    for other in (alone, published):
+        assert isinstance(next(iter(selftrain.build_loader(other, **place))), PhotoBatch)

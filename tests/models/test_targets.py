@@ -61,3 +61,8 @@ def test_blur_keeps_a_constant_and_spreads_by_sigma():
     steps = torch.arange(128.0) - 63.5
     sigma = ((spread.sum(0) * steps.square()).sum() / spread.sum()).sqrt()
     assert float(sigma) == pytest.approx(8.0, rel=0.03)
+
+
+def test_a_target_that_is_only_a_little_dark_on_bright_ground_is_still_missed():
+    grey_coat = scene(0.8, 0.6)  # contrast -.2, the infrared's is .7
+    assert float(target_loss(grey_coat, INFRARED, grey_coat)) > 0.5

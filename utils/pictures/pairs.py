@@ -99,7 +99,7 @@ class PairList:
         return load_stack(scene if self.stacks else replace(scene, others=()), rule, self.task, align)
 
 
-def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> PairList:
+def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str, *, stacks: bool = False) -> PairList:
     """List the pairs of a data set, sorted by stem.
 
     Checks the structure of every file (truncated, empty, not a picture) without decoding it. Exposures are decoded
@@ -108,12 +108,13 @@ def find_pairs(options: TestDataOptions | ValDataOptions, run_name: str) -> Pair
     Args:
         options: ``dataset.test`` or ``dataset.val``.
         run_name: selects the layout if ``datashell`` is not given.
+        stacks: list all pictures of a scene instead of two.
 
     Raises:
         UserError: no layout is given, a folder is missing, or no pair is left.
     """
     task = options.datashell or task_of_run(run_name)
-    root, found = Path(options.dataroot), Finding(stacks=options.whole_stacks)
+    root, found = Path(options.dataroot), Finding(stacks=stacks)
     if task == "IVF" and (options.infrare_name or options.visible_name):
         if not (options.infrare_name and options.visible_name):
             raise UserError(f"{root}: only one of infrare_name and visible_name is set; set both, or none for "

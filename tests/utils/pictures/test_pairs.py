@@ -256,11 +256,12 @@ def test_stack_says_how_many_pictures_of_a_scene_are_read(tmp_path):
     for name in ("ir", "vi", "vi_raw"):
         picture(tmp_path / "ivf" / "street" / f"{name}.png")
     for stack, count in (("extremes", 2), ("all", 3)):
-        found = find_pairs(options(tmp_path, datashell="MFF", stack=stack), "any")
+        given = options(tmp_path, datashell="MFF", stack=stack)
+        found = find_pairs(given, "any", stacks=given.whole_stacks)
         church = next(pair for pair in found.pairs if pair.stem == "church")
         assert len(found.load(church).pictures) == len(found.sources(church)) == count
         assert any("1 of 3 pictures not used (2.png)" in line for line in found.notes) == (stack == "extremes")
-        street = find_pairs(options(tmp_path / "ivf", datashell="IVF", stack=stack), "any")
+        street = find_pairs(options(tmp_path / "ivf", datashell="IVF", stack=stack), "any", stacks=given.whole_stacks)
         assert any("not used (vi_raw.png)" in line for line in street.problems)
 
 
