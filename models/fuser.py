@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from models.colour import COLORS, as_grey, as_rgb, default_color, known_word, merge_chroma
-from models.inputs import Source, align_inputs, check_sizes, read_source, restore
+from models.inputs import Source, align_inputs, check_sizes, read_source, restore, restore_map
+from models.preferred import follow_preferred, read_maps
 from models.protocol import TASKS
 from models.registry import MODELS, model_from_options
-from models.running import COMPONENTS, Runner, roles_of
+from models.running import COMPONENTS, SHARES, Runner, roles_of
 from models.weight_files import find_weights, pretrained_names, weight_checksum
 from models.weights import load_weights
 from models.zoo import model_of_weights
@@ -46,6 +47,8 @@ class Fusion:
         common, unique1, unique2: components; None if the model has none or they were not requested.
         seconds: time from decoded and aligned inputs to the result.
         alignments: position of each picture in the reference, if alignment was requested; None for the reference.
+        weights: overall weight of each picture at each pixel, (N, H, W) float32 summing to 1 over N; None if the model
+            has none or they were not requested.
     """
 
     fused: np.ndarray | Tensor
@@ -54,6 +57,7 @@ class Fusion:
     unique2: np.ndarray | Tensor | None
     seconds: float
     alignments: tuple[Alignment | None, ...] = ()
+    weights: np.ndarray | Tensor | None = None
 
 
 class Fuser:
@@ -142,7 +146,8 @@ class Fuser:
 
     @torch.inference_mode()
     def __call__(self, first: Source, second: Source, *more: Source, task: str | None = None,
-                 color: str | None = None, components: bool = True) -> Fusion:
+                 color: str | None = None, components: bool = True, weights: bool = False,
+                 prefer: np.ndarray | Tensor | None = None) -> Fusion:
         """Fuse two or more registered pictures of one scene.
 
         Args:
@@ -153,37 +158,48 @@ class Fuser:
                 roles of the pictures.
             color: overrides the fuser's ``color``.
             components: whether to compute common, unique1 and unique2; only for pairs.
+            weights: whether to compute the overall weight of each picture, for models that have weights.
+            prefer: (N, H, W) in [0, 1], where each picture must win, in the size of the result: 1 gives the pixels of
+                that picture, values below blend it with the fused picture (`models/preferred.py`).
 
         Returns:
             The fusion. ``fused`` has three channels if any input has three, unless color is "gray".
 
         Raises:
-            UserError: sizes differ, a picture is smaller than 16 x 16 or has invalid values, or an unknown word.
+            UserError: sizes differ, a picture is smaller than 16 x 16 or has invalid values, ``prefer`` does not fit,
+                or an unknown word.
         """
         task, asked = known_word("task", task, TASKS[1:]), known_word("color", color, COLORS) or self.color
         names = ["the first picture", "the second picture", *(f"picture {number + 3}" for number in range(len(more)))]
         inputs = [read_source(source, name) for source, name in zip((first, second, *more), names)]
         alignments = align_inputs(inputs, self.align)
         check_sizes(inputs)
+        maps = None if prefer is None else read_maps(prefer, len(inputs), inputs[0].unit.shape[1:]).to(self.device)
         start = time.perf_counter()
         units = [item.unit.to(self.device, torch.float32) for item in inputs]
-        result = self._fuse(units, asked or default_color(task, *units), task, components)
+        result = self._fuse(units, asked or default_color(task, *units), task, components, weights)
+        shares = result.pop(SHARES, None)
+        if maps is not None:
+            result["fused"] = follow_preferred(result["fused"], units, maps)
+            shares = None if shares is None else shares * (1 - maps.sum(dim=0)) + maps
         if asked != "gray" and any(item.channels == 3 for item in inputs):
             result["fused"] = as_rgb(result["fused"])
         pictures = {name: restore(value, inputs) for name, value in result.items()}
         fusion = Fusion(**{name: pictures.get(name) for name in COMPONENTS}, seconds=0.0,
-                        alignments=tuple(alignments) if any(alignments) else ())
+                        alignments=tuple(alignments) if any(alignments) else (),
+                        weights=None if shares is None else restore_map(shares, inputs))
         fusion.seconds = time.perf_counter() - start
         return fusion
 
-    def _fuse(self, units: list[Tensor], mode: str, task: str | None, components: bool) -> dict[str, Tensor]:
+    def _fuse(self, units: list[Tensor], mode: str, task: str | None, components: bool,
+              shares: bool) -> dict[str, Tensor]:
         """Fuse pictures (C, H, W) in [0, 1]; returns the results in [0, 1] by name."""
         roles, kind = roles_of(task, units)
         seen = [as_rgb(x if mode == "rgb" else as_grey(x)) for x in units]
-        result = self.run(seen, roles=roles, task=kind, components=components)
+        result = self.run(seen, roles=roles, task=kind, components=components, shares=shares)
         if mode == "rgb":
             return result
-        result = {name: luma(value) for name, value in result.items()}
+        result = {name: value if name == SHARES else luma(value) for name, value in result.items()}
         if mode == "ycbcr" and any(x.shape[0] == 3 for x in units):
             chroma = merge_chroma(units, task)
             result["fused"] = ycbcr_to_rgb(torch.cat([result["fused"], chroma])).clamp(0, 1)

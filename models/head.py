@@ -48,8 +48,8 @@ class FusionHead(nn.Module):
         overshoot: largest distance of a pixel from the range of the source pixels; None: unlimited.
     """
 
-    traits = Traits(large="padded", many=True, roles=True, has_components=True, training="head", loss="HRLoss",
-                    gives=HRDecomposition, optional=("corrections.roles.", "corrections.tasks."))
+    traits = Traits(large="padded", many=True, roles=True, has_components=True, has_weights=True, training="head",
+                    loss="HRLoss", gives=HRDecomposition, optional=("corrections.roles.", "corrections.tasks."))
 
     def __init__(self, *, levels: Count = pyramid.LEVELS, window: Count = pyramid.WINDOW,
                  widths: Sequence[Count] = (16, 24, 32, 48, 48), map_channels: int = 0, bound: float = 3.0,
@@ -62,7 +62,7 @@ class FusionHead(nn.Module):
         self.exposure_gain = nn.Parameter(torch.zeros(()))
 
     def decompose(self, *pictures: Tensor, roles: Sequence[Role] = (), task: Task = "none",
-                  components: bool = True) -> HRDecomposition:
+                  components: bool = True, shares: bool = False) -> HRDecomposition:
         """Fuse N pictures of one scene, of any size.
 
         Args:
@@ -70,6 +70,7 @@ class FusionHead(nn.Module):
             roles: role of each picture; empty if unknown.
             task: kind of scene.
             components: whether to compute the components of a pair.
+            shares: whether to compute the overall weights of the pictures.
 
         Raises:
             ValueError: the numbers of roles and pictures differ.
@@ -80,11 +81,11 @@ class FusionHead(nn.Module):
         scenes = pictures[0].shape[0]
         indices = torch.tensor([ROLES.index(role) for role in roles or ["none"] * len(pictures)], **like)
         return self(*pictures, roles=indices.unsqueeze(1).expand(-1, scenes),
-                    task=torch.full((scenes,), TASKS.index(task), **like), components=components)
+                    task=torch.full((scenes,), TASKS.index(task), **like), components=components, shares=shares)
 
     def forward(self, *pictures: Tensor, roles: Tensor | None = None, task: Tensor | None = None,
                 maps: Tensor | None = None, present: Tensor | None = None,
-                components: bool = True) -> HRDecomposition:
+                components: bool = True, shares: bool = False) -> HRDecomposition:
         """Fuse N pictures, in training and inference.
 
         Without gradients, large pictures with sides that are multiples of 8 are fused part by part, with the same
@@ -99,6 +100,7 @@ class FusionHead(nn.Module):
             present: (N, B) bool, which pictures a scene has, for batches of scenes with different numbers of pictures.
                 The others have no weight and no influence. None: all.
             components: whether to compute the components of a pair.
+            shares: whether to compute the overall weights of the pictures.
 
         Raises:
             ValueError: fewer than two pictures, or missing or unexpected maps.
@@ -111,11 +113,11 @@ class FusionHead(nn.Module):
         none = torch.zeros(len(pictures), pictures[0].shape[0], dtype=torch.long, device=pictures[0].device)
         given = self.corrections.embed(none if roles is None else roles, none[0] if task is None else task)
         if not torch.is_grad_enabled() and maps is present is None and wants_parts(pictures):
-            return fuse_in_parts(self, pictures, given, components=components)
+            return fuse_in_parts(self, pictures, given, components=components, shares=shares)
         there = None if present is None else present[..., None, None, None]
         fine = self.see(pictures, given, maps, there)
         coarse = self.settle(fine.handover(), given, there)
-        return self.mix(pictures, fine, coarse, there, components=components)
+        return self.mix(pictures, fine, coarse, there, components=components, shares=shares)
 
     def see(self, pictures: Sequence[Tensor], given: list[Tensor], maps: Tensor | None = None,
             there: Tensor | None = None) -> Fine:
@@ -145,7 +147,7 @@ class FusionHead(nn.Module):
         return Coarse(levels, weights, bases, base, fused, deep, decision)
 
     def mix(self, pictures: Sequence[Tensor], fine: Fine, coarse: Coarse, there: Tensor | None = None,
-            spread: Spread | None = None, components: bool = True) -> HRDecomposition:
+            spread: Spread | None = None, components: bool = True, shares: bool = False) -> HRDecomposition:
         """Compute the fused picture, or a part of it.
 
         Args:
@@ -154,6 +156,7 @@ class FusionHead(nn.Module):
             there: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
             spread: weights of the coarse bands over the part, if already known.
             components: whether to compute the components of a pair.
+            shares: whether to compute the overall weights of the pictures.
         """
         size = pictures[0].shape[-2:]
         answers = self.corrections.decode_fine(fine.features, coarse.deep, coarse.decision, size)
@@ -163,12 +166,15 @@ class FusionHead(nn.Module):
             fused = pyramid.collapse_pyramid([*map(pyramid.mix, fine.bands, weights), coarse.fused])
             if self.overshoot is not None:
                 fused = _bend_back(fused, *_range(pictures, there), self.overshoot)
-            parts = (None, None, None)
-            if components and len(pictures) == 2:
-                parts = _components(*pictures, (spread or coarse.spread(size)).with_bands(weights, fine.levels))
+            parts, whole = (None, None, None), None
+            components = components and len(pictures) == 2
+            if components or shares:
+                whole = (spread or coarse.spread(size)).with_bands(weights, fine.levels)
+            if components:
+                parts = _components(*pictures, whole[0])
         energies = [level.energy for level in [*fine.levels, *coarse.levels[:-1]]]
         return HRDecomposition(*parts, fused, weights=[*weights, *coarse.weights], energies=energies,
-                               bases=coarse.bases, base=coarse.base)
+                               bases=coarse.bases, base=coarse.base, shares=_with_last(whole) if shares else None)
 
     def _levels(self, gaussian: list[Tensor], bands: list[Tensor], evidence: list[Tensor]) -> list[Level]:
         """The network's input for each level of ``gaussian``; levels after the bands are the base."""
@@ -225,6 +231,11 @@ def _range(pictures: Sequence[Tensor], there: Tensor | None) -> tuple[Tensor, Te
         seen = picture if there is None else torch.where(there[index], picture, pictures[0])
         low, high = torch.minimum(low, seen), torch.maximum(high, seen)
     return low, high
+
+
+def _with_last(whole: Tensor) -> Tensor:
+    """Overall weights of all pictures but the last, (N - 1, B, 1, H, W) -> those of all, (B, N, H, W)."""
+    return torch.cat([whole, 1 - whole.sum(dim=0, keepdim=True)]).squeeze(2).transpose(0, 1)
 
 
 @torch.no_grad()

@@ -28,6 +28,7 @@ class HRDecomposition(Decomposition):
         bases: bases of the pictures, (N, B, 3, h, w).
         base: the mixed base, (B, 3, h, w).
         patches: output of the published heads (in training, or with ``patches=True``), at patch resolution.
+        shares: overall weight W_i of each picture at each pixel, (B, N, H, W), summing to 1 over N; only on request.
     """
 
     weights: list[Tensor] = field(default_factory=list)
@@ -35,6 +36,7 @@ class HRDecomposition(Decomposition):
     bases: Tensor | None = None
     base: Tensor | None = None
     patches: Decomposition | None = None
+    shares: Tensor | None = None
 
 
 @dataclass
@@ -76,11 +78,11 @@ class Fine:
 
 @dataclass
 class Spread:
-    """Sums over bands for the overall weight of a pair's first picture, (B, 1, H, W).
+    """Sums over bands for the overall weights of all pictures but the last.
 
     Attributes:
-        total: sum of weight x energy.
-        norm: sum of energy.
+        total: sum of weight x energy, (N - 1, B, 1, H, W).
+        norm: sum of energy, (B, 1, H, W).
     """
 
     total: Tensor | float
@@ -88,7 +90,7 @@ class Spread:
 
     @torch.no_grad()
     def with_bands(self, weights: Sequence[Tensor], levels: Sequence[Level]) -> Tensor:
-        """The overall weight including the finer bands: the energy-weighted mean over all bands."""
+        """The overall weights including the finer bands, (N - 1, B, 1, H, W): energy-weighted means over all bands."""
         size = weights[0].shape[-2:]
         more = spread_bands(weights, levels, size)
         return (self.total + more.total) / (self.norm + more.norm)
@@ -98,7 +100,8 @@ class Spread:
 def spread_bands(weights: Sequence[Tensor], levels: Sequence[Level], size: Sequence[int]) -> Spread:
     """Sums over bands, enlarged to ``size``."""
     strengths = [level.energy.exp().sum(dim=0) for level in levels]
-    return Spread(sum(pyramid.enlarge(weight[0] * strength, size) for weight, strength in zip(weights, strengths)),
+    parts = [weight[:-1] * strength for weight, strength in zip(weights, strengths)]
+    return Spread(sum(pyramid.enlarge(part.flatten(0, 1), size).unflatten(0, part.shape[:2]) for part in parts),
                   sum(pyramid.enlarge(strength, size) for strength in strengths))
 
 

@@ -83,7 +83,8 @@ def wants_parts(pictures: Sequence[Tensor]) -> bool:
     return sum(x[:, 0].numel() for x in pictures) > LARGEST and height % STRIDE == 0 and width % STRIDE == 0
 
 
-def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, components: bool = True) -> HRDecomposition:
+def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, components: bool = True,
+                  shares: bool = False) -> HRDecomposition:
     """Fuse large pictures part by part.
 
     Args:
@@ -91,23 +92,28 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, comp
         pictures: (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
         given: embeddings of roles and task.
         components: whether to compute the components of a pair.
+        shares: whether to compute the overall weights of the pictures.
 
     Returns:
-        The fused picture and the components, without the weights of the bands.
+        The fused picture, the components and the overall weights, without the weights of the bands.
     """
     height, width = pictures[0].shape[-2:]
     parts = split(height, width, AREA // sum(len(x) for x in pictures))
     coarse = head.settle(_gather(head, pictures, given, parts), given)
-    spread = coarse.spread((height, width)) if components and len(pictures) == 2 else None
-    names = ("fused", "common", "unique1", "unique2") if spread else ("fused",)
+    components = components and len(pictures) == 2
+    spread = coarse.spread((height, width)) if components or shares else None
+    names = ("fused", "common", "unique1", "unique2") if components else ("fused",)
     results = {name: torch.empty_like(pictures[0], dtype=torch.float32) for name in names}
+    if shares:
+        results["shares"] = results["fused"].new_empty(len(pictures[0]), len(pictures), height, width)
     for part in parts:
         seen = [part.seen(x) for x in pictures]
-        out = head.mix(seen, head.see(seen, given), _part_of(coarse, part), components=spread is not None,
+        out = head.mix(seen, head.see(seen, given), _part_of(coarse, part), components=components, shares=shares,
                        spread=spread and Spread(part.seen(spread.total), part.seen(spread.norm)))
         for name, result in results.items():
             part.place(result).copy_(part.own(getattr(out, name)))
-    return HRDecomposition(*(results.get(name) for name in ("common", "unique1", "unique2", "fused")))
+    return HRDecomposition(*(results.get(name) for name in ("common", "unique1", "unique2", "fused")),
+                           shares=results.get("shares"))
 
 
 def _gather(head, pictures: Sequence[Tensor], given: list[Tensor], parts: list[Part]) -> Handover:

@@ -90,6 +90,11 @@ def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
     return from_unit(array, max(item.bit_depth for item in inputs))
 
 
+def restore_map(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
+    """A map of numbers as a tensor if any input is one, else as an array."""
+    return value if any(item.kind == "tensor" for item in inputs) else value.cpu().numpy()
+
+
 def align_inputs(inputs: list[Input], rule: AlignRule) -> list[Alignment | None]:
     """Align the pictures to one grid, in place; returns the alignment of each, None for the reference.
 

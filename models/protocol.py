@@ -36,6 +36,8 @@ class Traits:
         roles: ``decompose`` accepts the keywords ``roles`` and ``task``, and ``components=False`` to compute only the
             fused picture.
         has_components: it also returns common and unique parts of a pair.
+        has_weights: ``decompose`` accepts ``shares=True`` to return the overall weight of each picture at each pixel
+            as ``shares``, (B, N, H, W); only with ``many``.
         needs_weights: it fuses only with trained weights.
         training: its training data. "decomposition": damaged photographs with masked features; "head": damaged
             photographs; "pictures": single pictures, masked; None: it cannot be trained.
@@ -52,6 +54,7 @@ class Traits:
     many: bool = False
     roles: bool = False
     has_components: bool = False
+    has_weights: bool = False
     needs_weights: bool = True
     training: Literal["decomposition", "head", "pictures"] | None = None
     loss: str | None = None

@@ -12,6 +12,7 @@ from models.windows import MARGIN, pad_picture, run_windows
 from option.schema import TileOptions
 
 COMPONENTS = ("fused", "common", "unique1", "unique2")
+SHARES = "shares"
 
 
 class Runner:
@@ -28,7 +29,7 @@ class Runner:
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Tensor], *, roles: Sequence[Role] = (), task: Task = "none",
-                 components: bool = True) -> dict[str, Tensor]:
+                 components: bool = True, shares: bool = False) -> dict[str, Tensor]:
         """Fuse pictures of one scene.
 
         A model for pairs fuses neighbours, then neighbouring results, until one picture is left.
@@ -38,14 +39,17 @@ class Runner:
             roles: role of each picture, for models that use them; empty if unknown.
             task: kind of scene, for models that use it.
             components: whether to compute common, unique1 and unique2; only for pairs.
+            shares: whether to compute the overall weight of each picture, for models that have weights.
 
         Returns:
-            The results by name, each (3, H, W) in [0, 1].
+            The results by name, each (3, H, W) in [0, 1]; shares: (N, H, W).
         """
         traits = self.model.traits
         components = components and traits.has_components and len(pictures) == 2
-        names = COMPONENTS if components else COMPONENTS[:1]
+        shares = shares and traits.has_weights
+        names = (COMPONENTS if components else COMPONENTS[:1]) + (SHARES,) * shares
         keywords = {"roles": roles, "task": task, "components": components} if traits.roles else {}
+        keywords |= {SHARES: True} if shares else {}
 
         def decompose(*batch: Tensor) -> Tensor:
             with self.precision():
@@ -55,7 +59,8 @@ class Runner:
             result = self._whole(decompose, pictures, names)
         else:
             result = self._fold(decompose, list(pictures))
-        return dict(zip(names, result.clamp_(0, 1).split(3)))
+        sizes = [len(pictures) if name == SHARES else 3 for name in names]
+        return dict(zip(names, result.clamp_(0, 1).split(sizes)))
 
     def _fold(self, decompose: Callable[..., Tensor], pictures: list[Tensor]) -> Tensor:
         """Fuse many pictures two at a time; an odd one is carried to the next round."""
@@ -103,5 +108,5 @@ def roles_of(task: Task | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role,
 
 
 def _stacked(out: Decomposition, names: Sequence[str]) -> Tensor:
-    """The named parts (B, 3, H, W) as one tensor (B, 3 K, H, W)."""
+    """The named parts, (B, 3, H, W) and shares (B, N, H, W), concatenated along the channels."""
     return torch.cat([getattr(out, name).float() for name in names], dim=1)

@@ -233,6 +233,45 @@ def test_components_can_be_left_out(fuse):
     assert result.common is None and result.fused is not None
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("color", [None, "rgb", "gray", "ycbcr"])
+def test_a_preferred_picture_wins_where_it_is_said_to(fuse, dtype, color):
+    """With any model: its pixels to the last digit at 1, the fusion's at 0, a mean of both at 0.5."""
+    pair = [picture(40, 50, 1, dtype=dtype), picture(40, 50, 3, dtype=dtype, seed=1)]
+    plain = fuse(*pair, color=color).fused.astype(float)
+    maps = np.zeros((2, 40, 50), np.float32)
+    maps[0, :10], maps[1, 10:20], maps[0, 20:30] = 1, 1, 0.5
+    fused = fuse(*pair, color=color, prefer=maps).fused
+    wanted = [np.broadcast_to(pair[0], plain.shape), pair[1]]
+    if color == "gray":
+        wanted[1] = np.round(pair[1].astype(float) @ [0.299, 0.587, 0.114])[..., None]
+    assert fused.dtype == dtype and np.array_equal(fused[:10], wanted[0][:10])
+    assert np.abs(fused[10:20] - wanted[1][10:20].astype(float)).max() <= (color == "gray")
+    assert np.array_equal(fused[30:], plain[30:])
+    assert np.abs(fused[20:30] - (wanted[0][20:30] + plain[20:30]) / 2).max() <= 1
+
+
+def test_pictures_that_are_both_preferred_share_the_place():
+    """Also in the weights: here of a head, on three pictures."""
+    series = [torch.full((1, 20, 20), value) for value in (0.2, 0.4, 0.9)]
+    maps = torch.zeros(3, 20, 20)
+    maps[0, :10], maps[2, :10], maps[1, 10:] = 1, 1, 1
+    fusion = Fuser.from_pretrained("defusionpp_hr", device="cpu")(*series, prefer=maps, weights=True)
+    assert fusion.fused[0, :10].numpy() == pytest.approx(0.55, abs=1e-6)
+    assert fusion.fused[0, 10:].numpy() == pytest.approx(0.4, abs=1e-6)
+    assert torch.equal(fusion.weights[:, 0, 0], torch.tensor([0.5, 0, 0.5]))
+    assert torch.equal(fusion.weights[:, -1, 0], torch.tensor([0.0, 1, 0]))
+
+
+@pytest.mark.parametrize(("maps", "message"), [
+    (np.zeros((2, 20, 21)), r"shape \(2, 20, 21\); give one map for each picture, \(2, 20, 20\)"),
+    (np.zeros((3, 20, 20)), r"shape \(3, 20, 20\)"), (np.full((2, 20, 20), 1.5), r"from 1\.5 to 1\.5; give numbers"),
+    (np.full((2, 20, 20), np.nan), "from nan to nan"), (np.full((2, 20, 20), -1), "from -1 to -1")])
+def test_preferences_that_do_not_fit_are_one_line(maps, message):
+    with pytest.raises(UserError, match=message):
+        Fuser(Average(), device="cpu")(picture(20, 20), picture(20, 20), prefer=maps)
+
+
 @pytest.mark.parametrize("color", ["rgb", "gray", "ycbcr"])
 def test_many_pictures_are_one_mean_in_any_order(color):
     """Average by its definition: R, G, B or luma of all pictures alike."""

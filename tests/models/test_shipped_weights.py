@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -88,15 +89,31 @@ def test_parts_of_a_large_picture_make_the_whole(count, monkeypatch):
     """Part by part as at once, to a hundredth of a level at every pixel: seams, borders and odd sides included."""
     first, second, _ = (torch.cat([x[0], x[1]], dim=-1)[..., :461, :499] for x in map(list, pairs("exposure")))
     pictures = [torch.cat([x, x.flip(1)], dim=1)[:, :461] for x in (first, second, (first + second) / 2)][:count]
-    at_once = shipped().run(pictures)
+    at_once = shipped().run(pictures, shares=True)
     monkeypatch.setattr(head_windows, "LARGEST", 1)
     monkeypatch.setattr(head_windows, "AREA", count * 360**2)
     parts = head_windows.split(496, 544, 360**2)
     assert len(parts) >= 4 and max(len(range(*part.rows.indices(496))) for part in parts) < 250
-    got = shipped().run(pictures)
-    assert got.keys() == at_once.keys() and len(got) == (4 if count == 2 else 1)
+    got = shipped().run(pictures, shares=True)
+    assert got.keys() == at_once.keys() and len(got) == (5 if count == 2 else 2)
     for name, want in at_once.items():
         assert (got[name] - want).abs().max() < 0.01 / 255, name
+
+
+def test_weights_name_the_picture_that_is_followed():
+    """A focus series with one sharp third each: the weight is largest there; a pair's is that of its components."""
+    sharp = pairs("exposure")[2][0][:, :120, :180]
+    soft = torch.from_numpy(cv2.GaussianBlur(sharp.permute(1, 2, 0).numpy(), (0, 0), 3)).permute(2, 0, 1)
+    thirds = [torch.where(torch.arange(180) * 3 // 180 == third, sharp, soft) for third in range(3)]
+    fusion = shipped()(*thirds, task="MFF", weights=True)
+    assert fusion.weights.shape == (3, 120, 180) and (fusion.weights.sum(dim=0) - 1).abs().max() < 1e-5
+    inner = [fusion.weights[:, 10:-10, 60 * third + 12:60 * third + 48].mean(dim=(1, 2)) for third in range(3)]
+    assert all(means.argmax() == third and means.max() > 0.7 for third, means in enumerate(inner)), inner
+    assert shipped()(*thirds, task="MFF").weights is None
+    pair = shipped()(*thirds[:2], weights=True)
+    parts = (2 * pair.weights - 1).clamp(min=0) * torch.stack([x.mean(dim=0) for x in thirds[:2]])
+    for part, unique in zip(parts, (pair.unique1, pair.unique2)):
+        assert (unique.mean(dim=0) - part).abs().max() < 1e-4
 
 
 def test_the_order_of_the_pair_has_no_say():
