@@ -5,9 +5,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -15,10 +14,9 @@ from tqdm import tqdm
 from app.align import Aligner
 from app.depth import depth_map
 from app.jobs import Job
-from app.task import guess_task, order_for
+from app.task import decide_task, short_names
 from utils.errors import UserError
 from utils.pictures.metadata import result_metadata
-from utils.pictures.picture import Picture
 from utils.pictures.reading import read_picture
 from utils.pictures.writing import write_picture
 
@@ -109,7 +107,9 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, outcome: Outcome) -> 
         UserError: the scene cannot be read, aligned, fused or written.
     """
     pictures = [read_picture(path) for path in job.pictures]
-    order = _decide(job, pictures, outcome)
+    guess = decide_task(job.task, pictures, short_names(job.pictures))
+    outcome.task, order = guess.task, guess.order
+    outcome.reason = guess.reason + ", --ir and --vi say otherwise" * guess.by_order
     if job.depth and outcome.task != "MFF":
         raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; --depth; give --task MFF if this is a "
                         "focus series")
@@ -126,22 +126,6 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, outcome: Outcome) -> 
         as_given = [picture for _, picture in sorted(zip(order, ordered), key=lambda one: one[0])]
         outcome.depth = str(write_picture(job.depth, depth_map(as_given)))
     outcome.status = "fused"
-
-
-def _decide(job: Job, pictures: Sequence[Picture], outcome: Outcome) -> tuple[int, ...]:
-    """Fill in task and reason; returns the order of the pictures for this task."""
-    if job.task:
-        outcome.task, outcome.reason = job.task, "as said"
-        return order_for(job.task, pictures)
-    guess = guess_task(pictures, _short_names(job.pictures))
-    outcome.task, outcome.reason = guess.task, guess.reason
-    return guess.order
-
-
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """File names, with their folders if two are equal."""
-    names = [path.name for path in paths]
-    return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.name}" for path in paths]
 
 
 class _Collector(logging.Handler):

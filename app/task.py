@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,11 +25,13 @@ class Guess:
         task: IVF, MEF or MFF.
         order: order of the pictures for the task: infrared first, or the brightest first; otherwise as given.
         reason: explanation for the user.
+        by_order: infrared and visible could be told apart only by the order of the files.
     """
 
     task: str
     order: tuple[int, ...]
     reason: str
+    by_order: bool = False
 
 
 def guess_task(pictures: Sequence[Picture], names: Sequence[str]) -> Guess:
@@ -44,13 +47,29 @@ def guess_task(pictures: Sequence[Picture], names: Sequence[str]) -> Guess:
         return Guess("IVF", (grey[0], 1 - grey[0]), f"{names[grey[0]]} is grey, {names[1 - grey[0]]} is in colour")
     small = [_small(picture) for picture in pictures]
     if len(pictures) == 2 and rank_correlation(*small) < _ALIKE:
-        return Guess("IVF", as_given, f"they show different things; {names[0]} is taken for the infrared, "
-                     "--ir and --vi say otherwise")
+        reason = f"they show different things; {names[0]} is taken for the infrared"
+        return Guess("IVF", as_given, reason, by_order=True)
     bright = [float(picture.mean()) for picture in small]
     if max(bright) - min(bright) > _BRIGHTER:
         reason = f"one scene, mean grey from {min(bright):.2f} to {max(bright):.2f}"
         return Guess("MEF", exposure_order(pictures), reason)
     return Guess("MFF", as_given, "one scene, equally bright")
+
+
+def decide_task(task: str | None, pictures: Sequence[Picture], names: Sequence[str]) -> Guess:
+    """The task named by the user, or else the guessed one.
+
+    Args:
+        task: IVF, MEF, MFF or None.
+        pictures, names: see :func:`guess_task`.
+    """
+    return Guess(task, order_for(task, pictures), "as said") if task else guess_task(pictures, names)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """File names, with their folders if two are equal."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.name}" for path in paths]
 
 
 def order_for(task: str, pictures: Sequence[Picture]) -> tuple[int, ...]:
