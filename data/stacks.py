@@ -26,6 +26,7 @@ from data.scenarios import MILD_JITTER, grey
 _SPREADS = (0.0, 0.8, 1.8, 3.2, 5.0)  # standard deviations in pixels of the blurs that are interpolated
 _SHARP = 0.6  # standard deviation in pixels at which the sharpness is 1/e
 _BREATHING = 0.01
+_TERRACES = 3
 _LEAST = 1e-3
 _READ_NOISE, _SHOT_NOISE = (0.0005, 0.004), (0.002, 0.012)  # of the sensor's full range
 
@@ -45,10 +46,10 @@ def defocus_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sam
         x: photographs, (B, 3, S, S) in [0, 1].
         count: N, pictures in a stack.
     """
-    batch, size = x.shape[0], x.shape[-1]
+    batch = x.shape[0]
     near, opacity = _near_layer(x, generator)
     reach = uniform(batch, 2.0, _SPREADS[-1], generator)
-    depth = _background_depth(batch, size, generator, count)
+    depth = _background_depth(x, generator, count)
     kind = chance(batch, 0.5, generator)
     far_levels = _blur_levels(x, kind)
     near_levels = _blur_levels(torch.cat([near * opacity, opacity], dim=1), kind)
@@ -80,12 +81,19 @@ def _near_layer(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return torch.where(pasted, x.roll(1, dims=0).flip(-1), x), opacity
 
 
-def _background_depth(batch: int, size: int, generator: torch.Generator, count: int) -> Tensor:
-    """Depth of the background, (B, 1, S, S): 0 is far, 1 is the depth of the near layer. Flat for two pictures."""
+def _background_depth(x: Tensor, generator: torch.Generator, count: int) -> Tensor:
+    """Depth of the background, (B, 1, S, S): 0 is far, 1 is the depth of the near layer. Flat for two pictures.
+
+    Half of the samples have a smooth depth on a slope, the others terraces whose borders follow edges.
+    """
+    batch, size = x.shape[0], x.shape[-1]
     field = smooth_field(batch, size, generator, cells=(2, 3))
     ramp = torch.linspace(-1, 1, size, device=generator.device).view(1, 1, -1, 1)
     slope = uniform(batch, 0, 0.5, generator)
-    depth = (0.4 + slope * ramp + 0.2 * field).clamp(0, 0.8)
+    smooth = 0.4 + slope * ramp + 0.2 * field
+    regions = [follow_edges(region_mask(batch, size, generator, border=(3.0, 8.0)), grey(x)) for _ in range(_TERRACES)]
+    terraces = torch.stack(regions).mean(dim=0) * 0.8 + 0.05 * field
+    depth = torch.where(chance(batch, 0.5, generator), terraces, smooth).clamp(0, 0.8)
     return depth * min(1.0, (count - 2) / 2)
 
 

@@ -154,8 +154,8 @@ class CorrectionNetwork(nn.Module):
         return answers, deep, decision
 
     def decode_fine(self, features: Sequence[Tensor], deep: Tensor, decision: Tensor | None,
-                    size: Sequence[int]) -> list[Tensor]:
-        """Outputs for the bands 0, 1 and 2, each (NB, 1 + KINDS, h, w).
+                    size: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """Outputs for the bands 0, 1 and 2, each (NB, 1 + KINDS, h, w), and the features at half resolution.
 
         Args:
             features: from :meth:`encode_fine`.
@@ -166,7 +166,7 @@ class CorrectionNetwork(nn.Module):
         for index in (1, 0):
             deep, decision = self._decide(index, features[index], deep, decision)
             answers.insert(0, decision)
-        return [pyramid.enlarge(decision + self.answers[0](deep), size), *answers]
+        return [pyramid.enlarge(decision + self.answers[0](deep), size), *answers], deep
 
     def judge(self, answer: Tensor, count: int, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convert an output for a band or the base to corrections and trusts.

@@ -13,6 +13,9 @@ up to more than any of them shows (halos, clipped edges); values outside the ran
 therefore compressed to at most ``overshoot`` beyond it. The brightness of the base stays within ``base_shift`` of the
 mean of all. The order of the pictures does not matter. (Ours: not part of the published method.)
 
+Two rules apply to scenes whose kind is known: a focus series is decided by ``Choice`` (`models/choice.py`), and warm
+targets of an infrared picture are lifted (`models/floor.py`).
+
 Shape letters: N pictures of one scene, B scenes, L bands.
 """
 
@@ -22,10 +25,11 @@ from itertools import pairwise, zip_longest
 import torch
 from torch import Tensor, nn
 
-from models import pyramid
+from models import floor, pyramid
+from models.choice import Choice
 from models.corrections import FINE_BANDS, CorrectionNetwork, Level, mean_of
 from models.evidence import gather_evidence
-from models.head_parts import Coarse, Fine, Handover, HRDecomposition, Spread
+from models.head_parts import Coarse, Fine, Handover, HRDecomposition, Spread, Told
 from models.head_windows import fuse_in_parts, wants_parts
 from models.protocol import ROLES, TASKS, Role, Task, Traits
 from models.registry import MODELS
@@ -46,20 +50,25 @@ class FusionHead(nn.Module):
         base_shift: largest distance of the mixed base from the plain mean, in grey of [0, 1]. It leaves focus settings
             free to choose but keeps the brightness of an overexposed picture from dominating (a veil).
         overshoot: largest distance of a pixel from the range of the source pixels; None: unlimited.
+        warm_floor: share of the infrared brightness that warm targets keep at least, see `models/floor.py`; 0: none.
+        choose: whether focus series are decided pixel by pixel, see `models/choice.py`, instead of mixed.
     """
 
     traits = Traits(large="padded", many=True, roles=True, has_components=True, has_weights=True, training="head",
-                    loss="HRLoss", gives=HRDecomposition, optional=("corrections.roles.", "corrections.tasks."))
+                    loss="HRLoss", gives=HRDecomposition,
+                    optional=("corrections.roles.", "corrections.tasks.", "choice."))
 
     def __init__(self, *, levels: Count = pyramid.LEVELS, window: Count = pyramid.WINDOW,
                  widths: Sequence[Count] = (16, 24, 32, 48, 48), map_channels: int = 0, bound: float = 3.0,
-                 trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1) -> None:
+                 trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1,
+                 warm_floor: float = 0.0, choose: bool = False) -> None:
         super().__init__()
         self.levels, self.window, self.map_channels = levels, window, map_channels
-        self.base_shift, self.overshoot = base_shift, overshoot
+        self.base_shift, self.overshoot, self.warm_floor = base_shift, overshoot, warm_floor
         self.corrections = CorrectionNetwork(levels, widths, map_channels, bound, trust_bound)
         self.log_gain = nn.Parameter(torch.full((levels,), pyramid.GAIN).log())
         self.exposure_gain = nn.Parameter(torch.zeros(()))
+        self.choice = Choice(levels, widths[0]) if choose else None
 
     def decompose(self, *pictures: Tensor, roles: Sequence[Role] = (), task: Task = "none",
                   components: bool = True, shares: bool = False) -> HRDecomposition:
@@ -80,8 +89,11 @@ class FusionHead(nn.Module):
         like = {"device": pictures[0].device, "dtype": torch.long}
         scenes = pictures[0].shape[0]
         indices = torch.tensor([ROLES.index(role) for role in roles or ["none"] * len(pictures)], **like)
-        return self(*pictures, roles=indices.unsqueeze(1).expand(-1, scenes),
-                    task=torch.full((scenes,), TASKS.index(task), **like), components=components, shares=shares)
+        told = self.tell(indices.unsqueeze(1).expand(-1, scenes), torch.full((scenes,), TASKS.index(task), **like))
+        # The words are known here, so that rules without effect cost nothing.
+        told.infrared = told.infrared if "infrared" in roles else None
+        told.focus = told.focus if task == "MFF" else None
+        return self._fuse(pictures, told, components=components, shares=shares)
 
     def forward(self, *pictures: Tensor, roles: Tensor | None = None, task: Tensor | None = None,
                 maps: Tensor | None = None, present: Tensor | None = None,
@@ -105,21 +117,32 @@ class FusionHead(nn.Module):
         Raises:
             ValueError: fewer than two pictures, or missing or unexpected maps.
         """
+        none = torch.zeros(len(pictures), pictures[0].shape[0], dtype=torch.long, device=pictures[0].device)
+        told = self.tell(none if roles is None else roles, none[0] if task is None else task)
+        there = None if present is None else present[..., None, None, None]
+        return self._fuse(pictures, told, maps, there, components, shares)
+
+    def tell(self, roles: Tensor, task: Tensor) -> Told:
+        """Roles (N, B) and tasks (B,) as the parts of the head use them."""
+        infrared = (roles == ROLES.index("infrared"))[..., None, None, None].float() if self.warm_floor else None
+        focus = (task == TASKS.index("MFF")).view(-1, 1, 1, 1) if self.choice else None
+        return Told(self.corrections.embed(roles, task), infrared, focus)
+
+    def _fuse(self, pictures: Sequence[Tensor], told: Told, maps: Tensor | None = None, there: Tensor | None = None,
+              components: bool = True, shares: bool = False) -> HRDecomposition:
+        """Fuse pictures, in parts if they are large; ``there``: ``present`` as (N, B, 1, 1, 1)."""
         if len(pictures) < 2:
             raise ValueError(f"FusionHead: {len(pictures)} pictures; give two or more")
         if (maps is not None) != bool(self.map_channels):
             raise ValueError(f"FusionHead: map_channels={self.map_channels}, but maps are "
                              f"{'missing' if maps is None else 'given'}")
-        none = torch.zeros(len(pictures), pictures[0].shape[0], dtype=torch.long, device=pictures[0].device)
-        given = self.corrections.embed(none if roles is None else roles, none[0] if task is None else task)
-        if not torch.is_grad_enabled() and maps is present is None and wants_parts(pictures):
-            return fuse_in_parts(self, pictures, given, components=components, shares=shares)
-        there = None if present is None else present[..., None, None, None]
-        fine = self.see(pictures, given, maps, there)
-        coarse = self.settle(fine.handover(), given, there)
-        return self.mix(pictures, fine, coarse, there, components=components, shares=shares)
+        if not torch.is_grad_enabled() and maps is there is None and wants_parts(pictures):
+            return fuse_in_parts(self, pictures, told, components=components, shares=shares)
+        fine = self.see(pictures, told, maps, there)
+        coarse = self.settle(fine.handover(), told, there)
+        return self.mix(pictures, fine, coarse, told, there, components=components, shares=shares)
 
-    def see(self, pictures: Sequence[Tensor], given: list[Tensor], maps: Tensor | None = None,
+    def see(self, pictures: Sequence[Tensor], told: Told, maps: Tensor | None = None,
             there: Tensor | None = None) -> Fine:
         """Compute the three finest bands of pictures, or of a part of them, and the network's features."""
         with torch.autocast(pictures[0].device.type, enabled=False):
@@ -127,16 +150,18 @@ class FusionHead(nn.Module):
             gaussian, bands = _pyramids(stack, FINE_BANDS)
             evidence = gather_evidence(bands, gaussian[0].mean(dim=2, keepdim=True), FINE_BANDS)
             levels = self._levels(gaussian[:-1], bands, evidence)
-        return Fine(bands, levels, gaussian[-1], evidence[-1], self.corrections.encode_fine(levels, given, maps, there))
+        return Fine(bands, levels, gaussian[-1], evidence[-1],
+                    self.corrections.encode_fine(levels, told.features, maps, there))
 
-    def settle(self, whole: Handover, given: list[Tensor], there: Tensor | None = None) -> Coarse:
+    def settle(self, whole: Handover, told: Told, there: Tensor | None = None) -> Coarse:
         """Decide the coarser bands and the base, from the whole picture."""
         network = self.corrections
         with torch.autocast(whole.picture.device.type, enabled=False):
             (*greys, bases), bands = _pyramids(whole.picture, self.levels - FINE_BANDS)
             evidence = _shrunk(whole.evidence, self.levels - FINE_BANDS)
             levels = self._levels([*greys, bases], bands, evidence)
-        answers, deep, decision = network.decode_coarse(network.encode_coarse(levels, whole.features, given, there))
+        features = network.encode_coarse(levels, whole.features, told.features, there)
+        answers, deep, decision = network.decode_coarse(features)
         with torch.autocast(bases.device.type, enabled=False):
             own = [gain * level.energy for gain, level in zip(self.log_gain[FINE_BANDS:].exp(), levels)]
             own.append(self.exposure_gain * pyramid.exposure_logits(bases))
@@ -144,32 +169,45 @@ class FusionHead(nn.Module):
             weights[-1] = limit_shift(weights[-1], bases, self.base_shift, there)
             base = pyramid.mix(bases, weights[-1])
             fused = pyramid.collapse_pyramid([*map(pyramid.mix, bands, weights), base])
-        return Coarse(levels, weights, bases, base, fused, deep, decision)
+            votes = None if told.focus is None else self.choice.count_coarse(weights)
+            around = None
+            if told.infrared is not None:
+                around = floor.surroundings_of((whole.picture * told.infrared).sum(dim=0), fused, 2**FINE_BANDS)
+        return Coarse(levels, weights, bases, base, fused, deep, decision, votes, around)
 
-    def mix(self, pictures: Sequence[Tensor], fine: Fine, coarse: Coarse, there: Tensor | None = None,
+    def mix(self, pictures: Sequence[Tensor], fine: Fine, coarse: Coarse, told: Told, there: Tensor | None = None,
             spread: Spread | None = None, components: bool = True, shares: bool = False) -> HRDecomposition:
         """Compute the fused picture, or a part of it.
 
         Args:
             pictures: whole pictures, or the part.
             fine, coarse: bands of the same part.
+            told: roles and task.
             there: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
             spread: weights of the coarse bands over the part, if already known.
             components: whether to compute the components of a pair.
             shares: whether to compute the overall weights of the pictures.
         """
         size = pictures[0].shape[-2:]
-        answers = self.corrections.decode_fine(fine.features, coarse.deep, coarse.decision, size)
+        answers, features = self.corrections.decode_fine(fine.features, coarse.deep, coarse.decision, size)
         with torch.autocast(pictures[0].device.type, enabled=False):
             own = [gain * level.energy for gain, level in zip(self.log_gain.exp(), fine.levels)]
             weights = [self._weights(*one, there) for one in zip(own, fine.levels, answers)]
             fused = pyramid.collapse_pyramid([*map(pyramid.mix, fine.bands, weights), coarse.fused])
+            if told.infrared is not None:
+                infrared = sum(x * role for x, role in zip(pictures, told.infrared))
+                fused = floor.lift_targets(fused, infrared, coarse.surroundings, self.warm_floor)
+            chosen = None
+            if told.focus is not None:
+                chosen = self.choice.decide(weights, coarse.votes, features, there)
+                fused = torch.where(told.focus, sum(x * weight for x, weight in zip(pictures, chosen)), fused)
             if self.overshoot is not None:
                 fused = _bend_back(fused, *_range(pictures, there), self.overshoot)
             parts, whole = (None, None, None), None
             components = components and len(pictures) == 2
             if components or shares:
                 whole = (spread or coarse.spread(size)).with_bands(weights, fine.levels)
+                whole = whole if chosen is None else torch.where(told.focus, chosen[:-1], whole)
             if components:
                 parts = _components(*pictures, whole[0])
         energies = [level.energy for level in [*fine.levels, *coarse.levels[:-1]]]

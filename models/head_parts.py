@@ -40,6 +40,21 @@ class HRDecomposition(Decomposition):
 
 
 @dataclass
+class Told:
+    """What the head knows about the scenes of a batch.
+
+    Attributes:
+        features: embeddings of roles and task, added to the network's features, (NB, C, 1, 1) each.
+        infrared: 1 for the infrared picture of a scene and 0 for the others, (N, B, 1, 1, 1); None if no scene has one.
+        focus: which scenes are focus series, (B, 1, 1, 1) bool; None if none is.
+    """
+
+    features: list[Tensor]
+    infrared: Tensor | None = None
+    focus: Tensor | None = None
+
+
+@dataclass
 class Handover:
     """The input of the coarser bands, at 1/8 of the resolution.
 
@@ -115,6 +130,8 @@ class Coarse:
         bases, base: the bases (N, B, 3, h, w) and their mix (B, 3, h, w).
         fused: the fused picture at 1/8 of the resolution, (B, 3, h, w).
         deep, decision: features and decision of the network for the finer bands.
+        votes: of the levels for one picture in focus series, (N, B, 1, h, w); None without such.
+        surroundings: means around warm targets, (B, 2, h, w); None without an infrared picture.
     """
 
     levels: list[Level]
@@ -124,6 +141,8 @@ class Coarse:
     fused: Tensor
     deep: Tensor
     decision: Tensor | None
+    votes: Tensor | None = None
+    surroundings: Tensor | None = None
 
     def spread(self, size: Sequence[int]) -> Spread:
         """Sums over the coarser bands, enlarged to ``size``."""

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from models.corrections import FINE_BANDS
-from models.head_parts import Coarse, Handover, HRDecomposition, Spread
+from models.head_parts import Coarse, Handover, HRDecomposition, Spread, Told
 
 STRIDE = 2**FINE_BANDS
-REACH = 80  # pixels, the sum of all filter radii; a multiple of STRIDE
+REACH = 88  # pixels, the sum of all filter radii; a multiple of STRIDE
 LARGEST = 5 * 2**20  # pixels of all pictures processed at once; each takes about 200 bytes
 AREA = LARGEST // 2  # the same for a part; smaller, so that the allocator reuses memory between parts
 
@@ -83,14 +83,14 @@ def wants_parts(pictures: Sequence[Tensor]) -> bool:
     return sum(x[:, 0].numel() for x in pictures) > LARGEST and height % STRIDE == 0 and width % STRIDE == 0
 
 
-def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, components: bool = True,
+def fuse_in_parts(head, pictures: Sequence[Tensor], told: Told, *, components: bool = True,
                   shares: bool = False) -> HRDecomposition:
     """Fuse large pictures part by part.
 
     Args:
         head: a ``FusionHead`` without maps.
         pictures: (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
-        given: embeddings of roles and task.
+        told: roles and task.
         components: whether to compute the components of a pair.
         shares: whether to compute the overall weights of the pictures.
 
@@ -99,7 +99,7 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, comp
     """
     height, width = pictures[0].shape[-2:]
     parts = split(height, width, AREA // sum(len(x) for x in pictures))
-    coarse = head.settle(_gather(head, pictures, given, parts), given)
+    coarse = head.settle(_gather(head, pictures, told, parts), told)
     components = components and len(pictures) == 2
     spread = coarse.spread((height, width)) if components or shares else None
     names = ("fused", "common", "unique1", "unique2") if components else ("fused",)
@@ -108,7 +108,7 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, comp
         results["shares"] = results["fused"].new_empty(len(pictures[0]), len(pictures), height, width)
     for part in parts:
         seen = [part.seen(x) for x in pictures]
-        out = head.mix(seen, head.see(seen, given), _part_of(coarse, part), components=components, shares=shares,
+        out = head.mix(seen, head.see(seen, told), _part_of(coarse, part), told, components=components, shares=shares,
                        spread=spread and Spread(part.seen(spread.total), part.seen(spread.norm)))
         for name, result in results.items():
             part.place(result).copy_(part.own(getattr(out, name)))
@@ -116,12 +116,12 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], given: list[Tensor], *, comp
                            shares=results.get("shares"))
 
 
-def _gather(head, pictures: Sequence[Tensor], given: list[Tensor], parts: list[Part]) -> Handover:
+def _gather(head, pictures: Sequence[Tensor], told: Told, parts: list[Part]) -> Handover:
     """Collect the input of the coarser bands for the whole picture."""
     height, width = pictures[0].shape[-2:]
     whole: dict[str, Tensor] = {}
     for part in parts:
-        handover = head.see([part.seen(x) for x in pictures], given).handover()
+        handover = head.see([part.seen(x) for x in pictures], told).handover()
         for name, value in vars(handover).items():
             if name not in whole:
                 whole[name] = value.new_empty(*value.shape[:-2], height // STRIDE, width // STRIDE)
@@ -131,6 +131,6 @@ def _gather(head, pictures: Sequence[Tensor], given: list[Tensor], parts: list[P
 
 def _part_of(coarse: Coarse, part: Part) -> Coarse:
     """The part of the coarser bands needed by the finer bands of a part."""
-    decision = None if coarse.decision is None else part.seen(coarse.decision, STRIDE)
-    return replace(coarse, fused=part.seen(coarse.fused, STRIDE), deep=part.seen(coarse.deep, STRIDE),
-                   decision=decision)
+    names = ("fused", "deep", "decision", "votes", "surroundings")
+    whole = {name: getattr(coarse, name) for name in names}
+    return replace(coarse, **{name: None if x is None else part.seen(x, STRIDE) for name, x in whole.items()})

@@ -1,0 +1,70 @@
+"""The decision of the head for focus series: at each pixel one of the pictures, blended only at borders.
+
+A focus series differs in sharpness alone, so a sharp source pixel is the wanted pixel. Mixing band by band instead
+takes fine bands from one picture and coarse bands from another, which softens borders and loses contrast. Here all
+levels vote for one decision,
+
+    logit_i = g (sum over l of v_l ln w_il + correction_i),    weights = softmax over i of the logits
+
+with the weights w_il of the bands and the base (`models/head.py`), learned shares v_l, a learned gain g and a
+correction from the features of the network at half resolution. Initially the three finest bands vote equally.
+
+Shape letters: N pictures of one scene, B scenes, L bands.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models import pyramid
+from models.corrections import FINE_BANDS, ResidualBlock, mean_of
+
+LEAST = 1e-6  # of a weight: bounds its logarithm
+
+
+class Choice(nn.Module):
+    """Weights of source pixels from the weights of the levels.
+
+    Args:
+        levels: bands L of the pyramid.
+        width: channels C of the network's features at half resolution.
+    """
+
+    def __init__(self, levels: int, width: int) -> None:
+        super().__init__()
+        self.shares = nn.Parameter(torch.tensor([1 / FINE_BANDS] * FINE_BANDS + [0.0] * (levels + 1 - FINE_BANDS)))
+        self.log_gain = nn.Parameter(torch.zeros(()))
+        self.look = ResidualBlock(width)
+        self.answer = nn.Conv2d(width, 1, 1, bias=False)  # a constant would not change the decision
+        nn.init.zeros_(self.answer.weight)
+
+    def count_coarse(self, weights: Sequence[Tensor]) -> Tensor:
+        """Votes of the levels from ``FINE_BANDS`` on, (N, B, 1, h, w) each, at the resolution of the first of them."""
+        return self._count(weights, self.shares[FINE_BANDS:])
+
+    def decide(self, weights: Sequence[Tensor], coarse: Tensor, features: Tensor,
+               there: Tensor | None = None) -> Tensor:
+        """Weights of the source pixels, (N, B, 1, H, W), summing to 1 over N.
+
+        Args:
+            weights: of the pictures in the finest bands, (N, B, 1, h, w) each, finest first.
+            coarse: from :meth:`count_coarse`.
+            features: of the network at half resolution, (NB, C, h, w).
+            there: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
+        """
+        answer = self.answer(self.look(features))
+        with torch.autocast(answer.device.type, enabled=False):
+            votes = self._count(weights, self.shares[:FINE_BANDS], coarse)
+            more = pyramid.enlarge(answer.float(), votes.shape[-2:]).view_as(votes)
+            logits = self.log_gain.exp() * (votes + more - mean_of(more, there))
+            return pyramid.mixing_weights(logits if there is None else logits.masked_fill(~there, -torch.inf))
+
+    @staticmethod
+    def _count(weights: Sequence[Tensor], shares: Tensor, below: Tensor | None = None) -> Tensor:
+        """Sum of the levels' votes, finest first, and of those ``below``, at the resolution of the first level."""
+        for weight, share in zip(reversed(weights), shares.flip(0)):
+            vote = share * weight.clamp(min=LEAST).log()
+            below = vote if below is None else vote + pyramid.enlarge(
+                below.flatten(0, 1), vote.shape[-2:]).view_as(vote)
+        return below
