@@ -318,7 +318,7 @@ def test_what_fine_bands_depend_on_lies_within_the_reach_of_a_part():
 
     with torch.inference_mode():
         want, coarse = at_own(pictures, None)
-        for reach, same in ((REACH, True), (64, False)):  # 74 are needed
+        for reach, same in ((REACH, True), (64, False)):
             near = slice(own.start - reach, own.stop + reach)
             changed = [picture(256, 256, seed=seed) for seed in (3, 4)]
             for x, other in zip(pictures, changed):
