@@ -12,7 +12,7 @@ import pytest
 from data.demo import PHOTOGRAPHS, exposures, infrared_visible, load_photograph
 from data.simulate import to_bytes
 from utils.errors import MissingFileError, UserError
-from utils.pictures.alignment import AlignRule, Calibration, align_arrays, find_alignment
+from utils.pictures.alignment import Alignment, AlignRule, Calibration, align_arrays, find_alignment
 from utils.pictures.alignment.apply import common_area
 from utils.pictures.alignment.geometry import (
     centre,
@@ -151,6 +151,24 @@ def test_filling_keeps_the_size_and_takes_the_reference_where_nothing_is_shown()
     assert np.abs(first[:, 60:-60].astype(int) - infrared[:, 60:-60]).mean() < 3
     deeper = align_arrays([move(infrared, truth), visible.astype(np.uint16) * 257], FILL, "ab").pixels[0]
     assert deeper.dtype == np.uint8 and np.abs(deeper.astype(int) - first).max() <= 1
+
+
+def test_other_values_of_a_picture_go_with_its_pixels():
+    """Temperatures, linear in the grey values, of a picture that is moved, cropped or filled."""
+    infrared, visible = scenes()["ivf"]["coffee"]
+    size = infrared.shape[1], infrared.shape[0]
+    known = Calibration(Alignment(translation(7.5, -4.25), size, size, confidence=1.0), Path("rig.json"))
+    celsius = 20 + 10 * unit_grey(infrared)
+    for margin in ("crop", "fill"):
+        aligned = align_arrays([infrared, visible], AlignRule(margin=margin, calibration=known), ["ir", "vi"])
+        carried = aligned.carried(celsius, 0)
+        shown = ~np.isnan(carried)
+        assert carried.dtype == np.float32 and carried.shape == aligned.pixels[0].shape[:2]
+        assert shown.all() if margin == "crop" else 0 < (~shown).sum() < 0.05 * shown.size
+        apart = np.abs(carried - (20 + 10 * unit_grey(aligned.pixels[0])))[shown]
+        assert np.percentile(apart, 99) < 0.5
+        assert celsius.min() <= np.nanmin(carried) <= np.nanmax(carried) <= celsius.max()
+    assert align_arrays([infrared, visible], AlignRule(), ["ir", "vi"]).carried(celsius, 0) is celsius
 
 
 @pytest.mark.parametrize("resize", ["first", "second"])

@@ -60,11 +60,29 @@ class Aligned:
         alignments: alignment of each picture with the reference; None for the reference, and for all if none was
             estimated.
         doubts: one line for each picture that is unchanged because its alignment is not credible.
+        area: rows and columns of the reference that were kept; None if all were.
     """
 
     pixels: list[np.ndarray]
     alignments: list[Alignment | None]
     doubts: list[str] = field(default_factory=list)
+    area: tuple[slice, slice] | None = None
+
+    def carried(self, values: np.ndarray, place: int) -> np.ndarray:
+        """Bring other values of a picture's pixels, such as temperatures, to the common grid.
+
+        Args:
+            values: (H, W) float32, one for each pixel of the picture as it was given.
+            place: index of the picture.
+
+        Returns:
+            (H, W) float32 on the common grid, interpolated linearly; NaN outside the picture.
+        """
+        one = self.alignments[place]
+        if one is not None and one.credible and not one.still:
+            shown = coverage(one.moving, one.matrix, one.size)
+            values = np.where(shown > 0, resampled(values, one.matrix, one.size, cubic=False), np.float32(np.nan))
+        return values if self.area is None else np.ascontiguousarray(values[self.area])
 
 
 def align_arrays(pixels: Sequence[np.ndarray], rule: AlignRule, names: Sequence[str],
@@ -95,7 +113,8 @@ def align_arrays(pixels: Sequence[np.ndarray], rule: AlignRule, names: Sequence[
                         "leave it out")
     reference = _reference(pixels, rule.resize, order)
     alignments, doubts = _alignments(pixels, reference, rule, names)
-    return Aligned(_on_one_grid(pixels, alignments, reference, rule.margin, names), alignments, doubts)
+    result, area = _on_one_grid(pixels, alignments, reference, rule.margin, names)
+    return Aligned(result, alignments, doubts, area)
 
 
 def _alignments(pixels: Sequence[np.ndarray], reference: int, rule: AlignRule,
@@ -125,8 +144,8 @@ def _alignments(pixels: Sequence[np.ndarray], reference: int, rule: AlignRule,
 
 
 def _on_one_grid(pixels: Sequence[np.ndarray], alignments: Sequence[Alignment | None], reference: int,
-                 margin: Margin, names: Sequence[str]) -> list[np.ndarray]:
-    """Resample the pictures to the grid of the reference, cropped or filled."""
+                 margin: Margin, names: Sequence[str]) -> tuple[list[np.ndarray], tuple[slice, slice] | None]:
+    """Resample the pictures to the grid of the reference; cropped, with the kept rows and columns, or filled."""
     ground, moves = pixels[reference], {place: one for place, one in enumerate(alignments)
                                         if one is not None and one.credible and not one.still}
     result, common = list(pixels), np.ones(ground.shape[:2], np.uint8)
@@ -137,12 +156,12 @@ def _on_one_grid(pixels: Sequence[np.ndarray], alignments: Sequence[Alignment | 
             result[place] = _filled(result[place], ground, shown)
         common &= shown
     if not moves or margin == "fill":
-        return result
+        return result, None
     rows, columns = common_area(common)
     if min(rows.stop - rows.start, columns.stop - columns.start) < _LEAST_KEPT:
         raise UserError(f"{names[next(iter(moves))]} and {names[reference]} show too little in common; align; give "
                         "pictures of one scene")
-    return [np.ascontiguousarray(one[rows, columns]) for one in result]
+    return [np.ascontiguousarray(one[rows, columns]) for one in result], (rows, columns)
 
 
 def _filled(picture: np.ndarray, ground: np.ndarray, shown: np.ndarray) -> np.ndarray:
