@@ -3,7 +3,8 @@
     python -m benchmarks.comparison docs/report [--weights [FILE ...]]
 
 Uses the weights in pretrained/, or the given files; ``--weights`` without a file compares only methods without weights.
-The pairs are generated temporarily; only the installed packages are needed.
+The pairs are generated temporarily; only the installed packages are needed. Enfuse and StackMFF V3 take part where
+their programs are installed.
 """
 
 import argparse
@@ -25,10 +26,12 @@ from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison, file_name
 from metrics.report import write_report
 from metrics.scores import one_line
+from models.external import Program
 from models.fuser import Fuser
 from models.registry import MODELS
 from models.weight_files import DEFAULT_WEIGHTS, find_weights, pretrained_names
 from utils.cli import run
+from utils.errors import UserError
 from utils.pictures.pairs import PairList
 from utils.pictures.reading import read_grey_or_rgb
 from utils.pictures.writing import write_picture
@@ -80,11 +83,13 @@ TASKS = {
                 "photograph before its light was made uneven: one good answer among several.",
                 ("MEF_SSIM",), True,
                 {"SaliencePyramid, exposure base": ("SaliencePyramid", {"base": "exposure"}),
-                 "Mertens": ("Mertens", {})}),
+                 "Mertens": ("Mertens", {}), "Mertens, with exposure": ("Mertens", {"exposure": 1.0}),
+                 "enfuse": ("Enfuse", {})}),
     "MFF": Task("Two focus settings", ("near in focus (a)", "far in focus (b)"),
                 "One side of an outline blurred, then the other. PSNR_truth and SSIM_truth compare with the "
                 "photograph, which is in focus everywhere.",
-                ("Q_CB",), True, {"FocusSelection": ("FocusSelection", {})}),
+                ("Q_CB",), True, {"FocusSelection": ("FocusSelection", {}), "enfuse": ("Enfuse", {}),
+                           "StackMFF V3": ("StackMFFV3", {})}),
 }
 
 
@@ -121,6 +126,19 @@ def load_learned(files: Sequence[Path]) -> dict[str, tuple[Path, Fuser]]:
             for model, path, fuser in zip(models, files, fusers)}
 
 
+def load_weightless(methods: dict[str, tuple[str, dict]]) -> dict[str, Fuser]:
+    """Fusers of models without weights by name; programs that are not installed are left out with a line."""
+    fusers = {}
+    for method, (model, keywords) in methods.items():
+        try:
+            fusers[method] = Fuser(MODELS.create(model, **keywords))
+        except UserError as error:
+            if not issubclass(MODELS.get(model), Program):
+                raise
+            log.info("left out: %s", error)
+    return fusers
+
+
 def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], provenance: dict) -> Chapter:
     """Fuse and score one task, and write ``out/<task>/report.html``."""
     task, place = TASKS[name], name.lower()
@@ -128,8 +146,7 @@ def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], prov
                else find_scenes(demo / place / "input"))
     if task.truth:
         sources = with_truths(sources, demo / "photos")
-    weightless = {method: Fuser(MODELS.create(model, **keywords))
-                  for method, (model, keywords) in (EVERYWHERE | task.methods).items()}
+    weightless = load_weightless(EVERYWHERE | task.methods)
     methods = [fuse_pairs(method, fuser, sources, demo / "fused" / place, name)
                for method, fuser in (weightless | learned).items()]
     names = [*COMMON, *task.names, *(TRUTH if task.truth else ())]

@@ -93,7 +93,7 @@ class LaplacianPyramid(Baseline):
         self.levels = levels
 
     def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
-        return _per_picture(self._fuse, images)
+        return per_picture(self._fuse, images)
 
     def _fuse(self, images: np.ndarray) -> np.ndarray:
         bands = []
@@ -158,22 +158,29 @@ class SaliencePyramid(Baseline):
 class Mertens(Baseline):
     """Exposure fusion by contrast, saturation and well-exposedness (Mertens et al. 2007).
 
-    OpenCV's implementation on the CPU, with its default exponents, in float without rounding to 8 bits. Grey pictures
+    OpenCV's implementation on the CPU, in float without rounding to 8 bits. Grey pictures
     are passed as three equal channels, with constant saturation. OpenCV expects BGR; programs that pass RGB exchange
     the weights of red and blue contrast, which changes exposure pairs by 1 level in 255 on average.
+
+    Args:
+        contrast, saturation, exposure: exponents of the three measures. The defaults are OpenCV's, which leave out
+            well-exposedness; the paper uses 1, 1, 1. For focus series 1, 0, 0 is best.
     """
 
-    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
-        return _per_picture(self._fuse, images)
+    def __init__(self, contrast: float = 1.0, saturation: float = 1.0, exposure: float = 0.0) -> None:
+        super().__init__()
+        self.exponents = contrast, saturation, exposure
 
-    @staticmethod
-    def _fuse(images: np.ndarray) -> np.ndarray:
+    def fuse_many(self, images: Sequence[Tensor]) -> Tensor:
+        return per_picture(self._fuse, images)
+
+    def _fuse(self, images: np.ndarray) -> np.ndarray:
         channels = images.shape[-1]
         if channels == 1:
             images = np.repeat(images, 3, axis=-1)
         # BGR order for OpenCV's grey conversion; it divides by 255 itself for every type.
         sources = [np.ascontiguousarray(image[..., ::-1]) * 255 for image in images]
-        fused = cv2.createMergeMertens().process(sources)
+        fused = cv2.createMergeMertens(*self.exponents).process(sources)
         return fused[..., ::-1][..., :channels].clip(0, 1)
 
 
@@ -195,7 +202,7 @@ def _larger_magnitude(bands: np.ndarray) -> np.ndarray:
     return (bands * winners).sum(axis=0) / winners.sum(axis=0, dtype=bands.dtype)
 
 
-def _per_picture(rule: Callable[[np.ndarray], np.ndarray], images: Sequence[Tensor]) -> Tensor:
+def per_picture(rule: Callable[[np.ndarray], np.ndarray], images: Sequence[Tensor]) -> Tensor:
     """Apply a NumPy rule (N, H, W, C) float32 -> (H, W, C) to each element of a batch of tensors."""
     stack = stack_images(images)
     arrays = stack.detach().permute(1, 0, 3, 4, 2).float().cpu().numpy()

@@ -1,6 +1,7 @@
 """The report's command shows every method on every task's page, from simulated pairs, in files that ask for nothing."""
 
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from metrics import COMMON
 from tests.metrics.browser import Browser, find_chromium
 from utils.errors import UserError
 
+PROGRAMS = {"Enfuse": "enfuse", "StackMFFV3": "openfocus"}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -22,11 +25,16 @@ def folder(tmp_path_factory):
     return out
 
 
+def here(task):
+    """The task's methods that do not need a program that is missing."""
+    return [name for name, (model, _) in task.methods.items() if shutil.which(PROGRAMS.get(model, "python3"))]
+
+
 @pytest.mark.parametrize("name", comparison.TASKS)
 def test_a_page_shows_every_method_of_its_task(folder, name):
     task = comparison.TASKS[name]
     html = (folder / name.lower() / "report.html").read_text(encoding="utf-8")
-    methods = {*comparison.EVERYWHERE, *task.methods}
+    methods = {*comparison.EVERYWHERE, *here(task)}
     assert set(re.findall(r'<tr data-method="([^"]*)"', html)) == methods
     pictures = re.findall(r'<img src="data:image/[^"]+" [^>]*alt="([^"]*), \w+"', html)
     assert len(pictures) == comparison.SHOWN * (2 + len(methods)) and methods < set(pictures)
@@ -42,7 +50,7 @@ def test_index_and_readme_lead_to_files_that_are_there(folder):
     links |= set(re.findall(r"\]\(([^)]*)\)", markdown))
     assert {f"{name.lower()}/{file}" for name in comparison.TASKS for file in ("report.html", "pictures.jpg")} < links
     assert all((folder / link).is_file() for link in links)
-    methods = {*comparison.EVERYWHERE, *(name for task in comparison.TASKS.values() for name in task.methods)}
+    methods = {*comparison.EVERYWHERE, *(name for task in comparison.TASKS.values() for name in here(task))}
     assert all(name in html and name in markdown for name in methods)
     assert all("simulated" in text and "no benchmark" in text for text in (html, markdown))
     for table in re.findall(r"(?:^\|.*\n)+", markdown, re.M):
@@ -51,7 +59,7 @@ def test_index_and_readme_lead_to_files_that_are_there(folder):
 
 def test_sheets_hold_a_row_for_each_picture(folder):
     sheet = cv2.imread(str(folder / "mff" / "pictures.jpg"))
-    rows = 2 + len(comparison.EVERYWHERE) + len(comparison.TASKS["MFF"].methods)
+    rows = 2 + len(comparison.EVERYWHERE) + len(here(comparison.TASKS["MFF"]))
     assert sheet.shape[0] > rows * comparison.CELL > 0 and sheet.std() > 20
 
 
@@ -60,6 +68,16 @@ def test_the_truth_is_nearer_to_a_selection_of_the_sharp_side_than_to_the_mean(f
     summary = re.search(r'aria-label="PSNR_truth [^"]*"', html)[0]
     means = {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+\d)", summary.partition("Means:")[2])}
     assert means["FocusSelection"] > means["Average"] + 3 and np.isfinite(list(means.values())).all()
+
+
+def test_programs_that_are_missing_are_left_out_with_a_line(monkeypatch, caplog):
+    monkeypatch.setenv("PATH", "/nowhere")
+    caplog.set_level("INFO")
+    assert list(comparison.load_weightless(comparison.TASKS["MFF"].methods)) == ["FocusSelection"]
+    assert [line.partition(" on the PATH")[0] for line in caplog.messages] == [
+        "left out: Enfuse: no program enfuse", "left out: StackMFFV3: no program openfocus"]
+    with pytest.raises(UserError, match="unknown key"):
+        comparison.load_weightless({"typo": ("SaliencePyramid", {"bas": 1})})
 
 
 def test_weights_that_are_missing_are_a_users_mistake(tmp_path):

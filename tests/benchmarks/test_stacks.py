@@ -43,3 +43,37 @@ def test_in_pairs_fuses_two_by_two() -> None:
     fused = [Fuser(model, device="cpu")(*pictures).fused for model in (
         stacks.InPairs(create_model("Average")), create_model("Average"))]
     assert [int(picture[0, 0, 0]) for picture in fused] == [125, 100]
+
+
+def test_one_tone_curve_keeps_the_order_of_light_everywhere() -> None:
+    photograph = np.repeat(np.random.default_rng(0).random((33, 65, 1), dtype=np.float32), 3, axis=2)
+    light = photograph**2.2 * np.exp2(stacks._light(photograph))[..., None]
+    shown = stacks.toned(photograph)[np.argsort(light[..., 0], axis=None) // 65,
+                                     np.argsort(light[..., 0], axis=None) % 65, 0].astype(int)
+    assert (np.diff(shown) >= 0).all() and (shown[0], shown[-1]) == (0, 255)
+
+
+def test_the_best_picture_at_each_pixel_bounds_what_a_choice_can_reach() -> None:
+    truth = texture()
+    half = truth.copy()
+    half[:, 32:] = 255 - truth[:, 32:]
+    other = truth.copy()
+    other[:, :32] = 255 - truth[:, :32]
+    assert np.array_equal(stacks.best_of(stacks.Stack(truth, [half, other])), truth)
+
+
+def test_a_table_has_a_row_for_each_method_and_the_bound(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(stacks, "COUNTS", (2, 3))
+    kind = stacks.Kind("Waves", "MFF", lambda count: [stacks.Stack(texture(), [texture()] * count)] * 2)
+    stacks.table(kind, {"first": lambda pictures, task: pictures[0] if task == "MFF" else None})
+    title, rule, row, bound = capsys.readouterr().out.strip().splitlines()
+    assert title == "| Waves | 2 pictures | 3 pictures |" and rule.count("---") == 3
+    assert row.startswith("| first | inf / 1.0000 / 0.0") and bound == f"| {stacks.BEST} | inf | inf |"
+
+
+def test_programs_that_are_missing_are_left_out_with_the_reason(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    fuses = stacks.methods("cpu")
+    assert "enfuse" not in fuses["MEF"] and "StackMFF V3" not in fuses["MFF"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(line.startswith("left out: ") and "on the PATH" in line for line in lines)

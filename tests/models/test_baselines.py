@@ -174,3 +174,15 @@ def test_stored_results(shared_data, name, task, first, second):
         difference = np.abs(fused.astype(int) - cv2.imread(str(path)).astype(int))
         assert difference.mean() < 0.3
         assert (difference > 1).mean() < 1e-4
+
+
+def test_mertens_takes_opencvs_exponents_by_default():
+    """OpenCV leaves out well-exposedness; contrast alone takes the picture in focus."""
+    assert MODELS.create("Mertens").exponents == (1.0, 1.0, 0.0)
+    sharp = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    flat = torch.full_like(sharp, 0.5)
+    saturated = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand_as(sharp)
+    by_contrast = MODELS.create("Mertens", saturation=0.0).fuse_many([sharp, saturated])
+    assert (by_contrast - sharp).abs().mean() < 0.05 < (by_contrast - saturated).abs().mean()
+    by_exposure = MODELS.create("Mertens", contrast=0.0, saturation=0.0, exposure=1.0).fuse_many([flat, saturated])
+    assert (by_exposure - flat).abs().mean() < 0.05
