@@ -30,6 +30,11 @@ class Aligner:
         self.rule = AlignRule(align, resize, margin, Calibration.read(kept) if kept and there else None)
         self._kept = kept if write and not there else None
 
+    @property
+    def margin(self) -> Margin:
+        """How pictures are joined whose position is known: cropped, if they are aligned afterwards."""
+        return self.rule.margin if self.rule.align == "none" and self.rule.calibration is None else "crop"
+
     def __call__(self, pictures: Sequence[Picture]) -> tuple[list[Picture], Aligned]:
         """Align the pictures to one grid.
 

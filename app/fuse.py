@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from app.align import Aligner
     from app.jobs import Job, Jobs
+    from app.thermal import Thermal
     from models.fuser import Fuser
 
 EXAMPLES = """\
@@ -27,6 +29,7 @@ examples:
   defusionpp fuse --ir IR/ --vi VI/ -o FUSED/       folders, by file name
   defusionpp fuse SCENES/ -o FUSED/                 a folder for each scene
   defusionpp fuse series/*.jpg -o out.tif --depth depth.png    focus: and depth
+  defusionpp fuse FLIR0001.jpg -o fused.jpg         a thermal camera's own file
 
 The kind of fusion is found from the pictures and said with the reason: grey
 beside colour is infrared and visible (IVF), brighter and darker is exposures
@@ -50,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     line = _Parser("defusionpp fuse", description="Fuse registered pictures of one scene, or many scenes.",
                    epilog=EXAMPLES, formatter_class=layout, allow_abbrev=False)
     line.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE",
-                      help="two or more pictures of a scene, or a folder of scenes")
+                      help="two or more pictures of a scene, a thermal camera's file, or a folder of scenes")
     line.add_argument("--ir", type=Path, metavar="PATH", help="the infrared picture, or a folder of them")
     line.add_argument("--vi", type=Path, metavar="PATH", help="the visible picture, or a folder of them")
     line.add_argument("-o", "--out", type=Path, required=True, metavar="PATH",
@@ -71,6 +74,16 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--depth", type=Path, metavar="FILE",
                       help="focus series only: also write which picture is sharp at each place, 16-bit grey; "
                            "black is the first picture given, white the last (.png, .tif)")
+    heat = line.add_argument_group("thermal cameras", "FLIR and DJI JPEGs with temperatures inside; see docs/DATA.md")
+    heat.add_argument("--palette", metavar="NAME", help="show temperature as colour over the fused detail: iron, "
+                      "white-hot, black-hot, rainbow, turbo")
+    heat.add_argument("--range", type=degrees, metavar="LOW:HIGH",
+                      help="degrees Celsius that become black and white, or the ends of the palette, such as 20:40; "
+                           "default: from each picture, without its extreme 0.5 %%")
+    heat.add_argument("--colour-bar", action="store_true", help="add the palette's degrees on the right")
+    heat.add_argument("--temperatures", type=Path, metavar="FILE",
+                      help="also write the temperatures, degrees Celsius in 32-bit floats, pixel for pixel with the "
+                           "fused picture (.tif; of many scenes a folder)")
     line.add_argument("--json", action="store_true", help="one line of JSON for each scene instead of text")
     line.add_argument("--dry-run", action="store_true", help="say what would be fused, and stop")
     there = line.add_mutually_exclusive_group()
@@ -81,22 +94,50 @@ def parser() -> argparse.ArgumentParser:
     return line
 
 
+def degrees(text: str) -> tuple[float, float]:
+    """The two temperatures of ``--range LOW:HIGH``.
+
+    Raises:
+        argparse.ArgumentTypeError: not two increasing numbers.
+    """
+    low, _, high = text.partition(":")
+    try:
+        limits = float(low), float(high)
+    except ValueError:
+        limits = 0.0, 0.0
+    if not -inf < limits[0] < limits[1] < inf:
+        raise argparse.ArgumentTypeError(f"{text}: give two rising temperatures in degrees Celsius, such as 20:40")
+    return limits
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Join ``--range -10:40`` to one word; argparse takes the second for an option."""
+    words = list(arguments)
+    for place in reversed(range(len(words) - 1)):
+        if words[place] == "--range":
+            words[place:place + 2] = [f"--range={words[place + 1]}"]
+    return words
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; returns 2 if something was left out."""
-    given = parser().parse_args(arguments)
+    given = parser().parse_args(_joined(arguments))
     from app.align import Aligner  # here, so that --help does not load OpenCV
     from app.jobs import find_jobs
+    from app.thermal import Thermal
 
     if given.watch and given.dry_run:
         raise UserError("--watch and --dry-run; command line; give one of them")
     find = partial(find_jobs, given.pictures, given.ir, given.vi, given.out, given.task, given.depth,
-                   watching=given.watch)
+                   given.temperatures, watching=given.watch)
     align = Aligner(given.align, given.resize, "fill" if given.fill else "crop", given.align_map,
                     write=not given.dry_run)
+    thermal = Thermal(given.range, given.palette, given.colour_bar, given.temperatures is not None)
     found = find()
+    thermal.check(found.jobs)
     kept = _kept(found, resume=given.resume or given.watch, overwrite=given.overwrite or given.dry_run)
     if given.watch:
-        return _watch(given, find, [job for job in found.jobs if job.out in kept], align)
+        return _watch(given, find, [job for job in found.jobs if job.out in kept], align, thermal)
     for line in [*found.problems, *found.notes]:
         sys.stderr.write(f"note: {line}\n")
     fuser, count = None, len(found.jobs) - len(kept)
@@ -107,13 +148,14 @@ def main(arguments: list[str]) -> int:
 
     failures = 0
     for job in _progress(found.jobs):
-        outcome = fuse_scene(job, fuser, align, kept=job.out in kept)
+        outcome = fuse_scene(job, fuser, align, thermal, kept=job.out in kept)
         failures += outcome.amiss
         outcome.say(as_json=given.json)
     return USER_MISTAKE if failures or found.problems else 0
 
 
-def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequence[Job]", align: "Aligner") -> int:
+def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequence[Job]", align: "Aligner",
+           thermal: "Thermal") -> int:
     """Fuse scenes as they arrive until Ctrl-C, then report what is left."""
     folders = [path for path in (given.ir, given.vi, *given.pictures) if path]
     _announce(given, f"watching {' and '.join(map(str, folders))}, Ctrl-C ends it; fusing")
@@ -124,7 +166,7 @@ def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequenc
     try:
         for job in arriving(folders, lambda: find().jobs, done):
             with finishing():
-                fuse_scene(job, fuser, align).say(as_json=given.json)
+                fuse_scene(job, fuser, align, thermal).say(as_json=given.json)
     finally:
         with suppress(UserError):  # no scene, or a folder was removed
             found = find(watching=False)

@@ -15,9 +15,10 @@ from app.align import Aligner
 from app.depth import depth_map
 from app.jobs import Job
 from app.task import decide_task, short_names
+from app.thermal import Thermal, as_guess
 from utils.errors import UserError
 from utils.pictures.metadata import result_metadata
-from utils.pictures.reading import read_picture
+from utils.pictures.thermal import write_temperatures
 from utils.pictures.writing import write_picture
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Outcome:
         reason: reason for the task, or for the failure.
         seconds: time for reading, fusing and writing.
         depth: the depth map.
+        temperatures: the file of temperatures.
+        celsius: degrees Celsius at the ends of the range; None without temperatures.
         alignment: position of each picture in the reference, in the order of the task; None for the reference, and as
             a whole if nothing was aligned.
         notes: remarks, such as ignored bands.
@@ -48,6 +51,8 @@ class Outcome:
     reason: str | None = None
     seconds: float | None = None
     depth: str | None = None
+    temperatures: str | None = None
+    celsius: list[float] | None = None
     alignment: list[dict[str, Any] | None] | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -77,13 +82,14 @@ class Outcome:
                 sys.stderr.write("".join(f"note: {line}\n" for line in self.notes))
 
 
-def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, *, kept: bool = False) -> Outcome:
+def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, *, kept: bool = False) -> Outcome:
     """Align, fuse and write one scene; without a fuser, only determine its task and alignment.
 
     Args:
         job: files and result.
         fuser: the fuser, or None.
         align: aligns the pictures.
+        thermal: what to do with temperatures.
         kept: keep the existing result.
     """
     outcome = Outcome(str(job.out), [str(path) for path in job.pictures], "kept")
@@ -92,7 +98,7 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, *, kept: bool = 
     start = time.perf_counter()
     try:
         with _noting(outcome.notes):
-            _fuse(job, fuser, align, outcome)
+            _fuse(job, fuser, align, thermal, outcome)
     except UserError as error:
         outcome.status, outcome.reason = "failed", str(error)
     if outcome.status == "fused":
@@ -100,20 +106,20 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, *, kept: bool = 
     return outcome
 
 
-def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, outcome: Outcome) -> None:
+def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, outcome: Outcome) -> None:
     """Fuse the scene and fill in the outcome.
 
     Raises:
         UserError: the scene cannot be read, aligned, fused or written.
     """
-    pictures = [read_picture(path) for path in job.pictures]
-    guess = decide_task(job.task, pictures, short_names(job.pictures))
+    pictures, heat = thermal.read(job, align.margin)
+    guess = as_guess(heat) if heat else decide_task(job.task, pictures, short_names(job.pictures))
     outcome.task, order = guess.task, guess.order
     outcome.reason = guess.reason + ", --ir and --vi say otherwise" * guess.by_order
     if job.depth and outcome.task != "MFF":
         raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; --depth; give --task MFF if this is a "
                         "focus series")
-    outcome.status = "would be fused"
+    outcome.status, outcome.celsius = "would be fused", heat and [round(end, 2) for end in heat.limits]
     ordered, aligned = align([pictures[place] for place in order])
     outcome.notes += aligned.doubts
     if any(aligned.alignments):
@@ -121,10 +127,15 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, outcome: Outcome) -> 
     if fuser is None:
         return
     fused = fuser(*ordered, task=outcome.task, components=False).fused
+    celsius = aligned.carried(heat.temperatures, 0) if heat else None
+    if heat:
+        fused = thermal.shown(fused, celsius, heat.limits)
     write_picture(job.out, fused, result_metadata([one.metadata for one in ordered], fused))
     if job.depth:
         as_given = [picture for _, picture in sorted(zip(order, ordered), key=lambda one: one[0])]
         outcome.depth = str(write_picture(job.depth, depth_map(as_given)))
+    if job.temperatures:
+        outcome.temperatures = str(write_temperatures(job.temperatures, celsius))
     outcome.status = "fused"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+WIDTH, HEIGHT = 48, 36  # of the infrared pictures
 R1, R2, B, F, OFFSET = 15848.854, 0.014533112, 1414.9, 1.0, -4405  # Planck constants of a T640
 _HEADER, _ENTRY, _ENTRIES, _START = 64, 32, 14, 512
 _CHUNK = 65525
@@ -126,3 +127,39 @@ def _with_segments(jpeg: bytes, content: bytes) -> bytes:
     chunks = b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 10) + b"FLIR\0\1" + bytes([number, len(parts) - 1])
                       + part for number, part in enumerate(parts))
     return jpeg[:at] + chunks + jpeg[at:]
+
+
+def plain_jpeg(path: Path) -> Path:
+    """Write a JPEG without temperatures."""
+    cv2.imwrite(str(path), lit((20, 20), (WIDTH, HEIGHT), 5))
+    return path
+
+
+def write_dji(path: Path) -> Path:
+    """A JPEG with the segments by which a DJI file is recognised; its calibration cannot be made up."""
+    content = plain_jpeg(path).read_bytes()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x04\0\0\0DJI\0\0\0\0\0"
+    segments = ((b"\xe1", exif), (b"\xe3", b"raw"), (b"\xe4", b"info"))
+    path.write_bytes(content[:2] + b"".join(b"\xff" + marker + struct.pack(">H", len(part) + 2) + part
+                                            for marker, part in segments) + content[2:])
+    return path
+
+
+def warm(at: tuple[float, float], radius: float = 5.0) -> np.ndarray:
+    """A room of 20 degrees with a smooth spot of 40 degrees at (x, y), (36, 48)."""
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    return 20 + 20 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * radius**2))
+
+
+def lit(at: tuple[float, float], size: tuple[int, int], radius: float) -> np.ndarray:
+    """A photograph of (width, height): dark brown, with a smooth bright spot at (x, y)."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    spot = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * radius**2))
+    return np.round(np.array([40, 24, 16]) + spot[..., None] * np.array([200, 180, 160])).astype(np.uint8)
+
+
+def centroid(values: np.ndarray) -> np.ndarray:
+    """(x, y) of the brighter half of the values."""
+    weights = (values - (float(values.min()) + float(values.max())) / 2).clip(0)
+    y, x = np.indices(weights.shape)
+    return np.array([(x * weights).sum(), (y * weights).sum()]) / weights.sum()

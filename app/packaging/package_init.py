@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from metrics.scoring import compute
     from models.fuser import Fuser, Fusion
     from models.zoo import create_model, list_models
+    from utils.pictures.thermal import read_thermal
 
-__all__ = ["Fuser", "Fusion", "__version__", "compute", "create_model", "list_models"]
+__all__ = ["Fuser", "Fusion", "__version__", "compute", "create_model", "list_models", "read_thermal"]
 
 _HOMES = {"Fuser": "models.fuser", "Fusion": "models.fuser", "compute": "metrics.scoring",
-          "create_model": "models.zoo", "list_models": "models.zoo"}
+          "create_model": "models.zoo", "list_models": "models.zoo", "read_thermal": "utils.pictures.thermal"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from app.fuse import EXAMPLES, main, parser
 from app.task import guess_task, rank_correlation
 from models.fuser import Fuser
+from tests.radiometric import write_flir
 from tests.rig import write_rig
 from utils.errors import UserError
 from utils.pictures import notes
@@ -64,6 +65,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write(Path(f"bracket/{number}.jpg"), stored(scene() * gain))
     for number in range(3):
         write(Path(f"series/{number}.jpg"), stored(blurred_but(number)))
+    write_flir(Path("FLIR0001.jpg"), 20 + 20 * scene(9)[..., 0], stored(scene()), (1.0, 0, 0))
     for stem in ("one", "two"):
         write(Path(f"IR/{stem}.png"), infrared())
         write(Path(f"VI/{stem}.png"), stored(scene()))
@@ -74,7 +76,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_help_fits_80_columns_and_has_examples() -> None:
     assert max(map(len, parser().format_help().splitlines())) <= 80
-    assert len(LINES) == 6
+    assert len(LINES) == 7
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -221,6 +223,7 @@ def test_json_is_one_line_a_scene(here: Path, capsys: pytest.CaptureFixture) -> 
 
 @pytest.mark.parametrize(("words", "message"), [
     (["ir.png", "-o", "x.png"], "1 picture; command line; give two or more"),
+    (["under.jpg", "-o", "x.png"], "1 picture; command line; give two or more of a scene, a thermal camera's file"),
     (["ir.png", "none.png", "-o", "x.png"], "no file none.png; check the path"),
     (["ir.png", "vi.png"], "required: -o/--out; command line; see defusionpp fuse --help"),
     (["ir.png", "vi.png", "-o", "vi.png", "--overwrite"], "vi.png is a source; -o; give another"),

@@ -22,15 +22,15 @@ from utils.pictures.structure import fault
 Task = Literal["IVF", "MEF", "MFF"]
 
 _INFRARED = frozenset({"ir", "infrared", "inf", "thermal", "lwir", "previewdata", "ct"})
-_VISIBLE = frozenset({"vi", "vis", "visible", "rgb", "mr", "mri"})
+VISIBLE = frozenset({"vi", "vis", "visible", "rgb", "mr", "mri"})
 _OVER = frozenset({"over", "overexposed", "overexposure", "oe"})
 _UNDER = frozenset({"under", "underexposed", "underexposure", "ue"})
 _NEAR, _FAR = frozenset({"near", "front", "foreground"}), frozenset({"far", "back", "background"})
 _A = frozenset({"a", "testa", "sourcea", "source1"})
 _B = frozenset({"b", "testb", "sourceb", "source2"})
 _SIDES: dict[Task | None, tuple[tuple[frozenset[str], frozenset[str]], ...]] = {
-    "IVF": ((_INFRARED, _VISIBLE),), "MEF": ((_OVER, _UNDER), (_A, _B)), "MFF": ((_NEAR, _FAR), (_A, _B))}
-_SIDES[None] = ((_INFRARED, _VISIBLE), (_OVER, _UNDER), (_NEAR, _FAR), (_A, _B))
+    "IVF": ((_INFRARED, VISIBLE),), "MEF": ((_OVER, _UNDER), (_A, _B)), "MFF": ((_NEAR, _FAR), (_A, _B))}
+_SIDES[None] = ((_INFRARED, VISIBLE), (_OVER, _UNDER), (_NEAR, _FAR), (_A, _B))
 
 # Suffixes of unsupported picture formats: such a file may be a missing partner and should be reported.
 _OTHER_KINDS = frozenset({

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.radiometric import Camera, write_flir
+from tests.radiometric import HEIGHT, WIDTH, Camera, centroid, lit, plain_jpeg, warm, write_dji, write_flir
 from utils.errors import UserError
 from utils.pictures.picture import Picture
 from utils.pictures.reading import read_picture
@@ -26,29 +26,6 @@ from utils.pictures.thermal.colours import colours, ticks
 from utils.pictures.thermal.files import read_thermogram
 
 pytest.importorskip("flyr", reason="reads FLIR files; pip install 'defusionpp[thermal]'")
-
-WIDTH, HEIGHT = 48, 36
-
-
-def warm(at: tuple[float, float], radius: float = 5.0) -> np.ndarray:
-    """A room of 20 degrees with a smooth spot of 40 degrees at (x, y), (36, 48)."""
-    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    return 20 + 20 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * radius**2))
-
-
-def lit(at: tuple[float, float], size: tuple[int, int], radius: float) -> np.ndarray:
-    """A photograph of (width, height): dark brown, with a smooth bright spot at (x, y)."""
-    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    spot = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * radius**2))
-    return np.round(np.array([40, 24, 16]) + spot[..., None] * np.array([200, 180, 160])).astype(np.uint8)
-
-
-def centroid(values: np.ndarray) -> np.ndarray:
-    """(x, y) of the brighter half of the values."""
-    weights = (values - (float(values.min()) + float(values.max())) / 2).clip(0)
-    y, x = np.indices(weights.shape)
-    return np.array([(x * weights).sum(), (y * weights).sum()]) / weights.sum()
-
 
 @pytest.mark.parametrize("camera", [Camera(), Camera(raw_png=False), Camera(raw_png=False, little_endian=True)])
 def test_temperatures_are_those_of_plancks_law(tmp_path: Path, camera: Camera) -> None:
@@ -149,11 +126,6 @@ def test_the_orientation_turns_all_three(tmp_path: Path) -> None:
     assert b"FLIR Systems AB" in turned.visible.metadata.exif and turned.visible.metadata.icc is None
 
 
-def plain_jpeg(path: Path) -> Path:
-    cv2.imwrite(str(path), lit((20, 20), (WIDTH, HEIGHT), 5))
-    return path
-
-
 def test_what_is_not_radiometric_is_told(tmp_path: Path) -> None:
     path = write_flir(tmp_path / "a.jpg", warm((20, 20)))
     (tmp_path / "empty.jpg").touch()
@@ -185,16 +157,6 @@ def test_a_missing_package_is_one_line_with_the_command(tmp_path: Path, monkeypa
     with pytest.raises(UserError, match=r"a\.jpg: temperatures of a FLIR camera; flyr is not installed; "
                                         r"pip install 'defusionpp\[thermal\]'$"):
         read_thermal(write_flir(tmp_path / "a.jpg", warm((20, 20))))
-
-
-def write_dji(path: Path) -> Path:
-    """A JPEG with the segments by which a DJI file is recognised; its calibration cannot be made up."""
-    content = plain_jpeg(path).read_bytes()
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x04\0\0\0DJI\0\0\0\0\0"
-    segments = ((b"\xe1", exif), (b"\xe3", b"raw"), (b"\xe4", b"info"))
-    path.write_bytes(content[:2] + b"".join(b"\xff" + marker + struct.pack(">H", len(part) + 2) + part
-                                            for marker, part in segments) + content[2:])
-    return path
 
 
 def test_temperatures_of_dji_come_from_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
