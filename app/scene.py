@@ -5,8 +5,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -14,10 +14,12 @@ from tqdm import tqdm
 from app.align import Aligner
 from app.depth import depth_map
 from app.jobs import Job
-from app.task import decide_task, short_names
+from app.task import Guess, decide_task, short_names
 from app.thermal import Thermal, as_guess
 from utils.errors import UserError
 from utils.pictures.metadata import result_metadata
+from utils.pictures.picture import Picture, metadata_of
+from utils.pictures.profiles import in_one_space
 from utils.pictures.thermal import write_temperatures
 from utils.pictures.writing import write_picture
 
@@ -120,6 +122,7 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, out
         raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; --depth; give --task MFF if this is a "
                         "focus series")
     outcome.status, outcome.celsius = "would be fused", heat and [round(end, 2) for end in heat.limits]
+    pictures = in_one_space(_with_roles(pictures, guess))
     ordered, aligned = align([pictures[place] for place in order])
     outcome.notes += aligned.doubts
     if any(aligned.alignments):
@@ -130,13 +133,19 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, out
     celsius = aligned.carried(heat.temperatures, 0) if heat else None
     if heat:
         fused = thermal.shown(fused, celsius, heat.limits)
-    write_picture(job.out, fused, result_metadata([one.metadata for one in ordered], fused))
+    write_picture(job.out, fused, result_metadata(metadata_of(pictures), fused))
     if job.depth:
         as_given = [picture for _, picture in sorted(zip(order, ordered), key=lambda one: one[0])]
         outcome.depth = str(write_picture(job.depth, depth_map(as_given)))
     if job.temperatures:
         outcome.temperatures = str(write_temperatures(job.temperatures, celsius))
     outcome.status = "fused"
+
+
+def _with_roles(pictures: Sequence[Picture], guess: Guess) -> list[Picture]:
+    """The pictures in the order given; the first for IVF is infrared."""
+    infrared = guess.order[0] if guess.task == "IVF" else None
+    return [replace(one, role="infrared" if place == infrared else one.role) for place, one in enumerate(pictures)]
 
 
 class _Collector(logging.Handler):

@@ -61,6 +61,6 @@ def _mark(job: Job) -> _Mark | None:
 def _whole(job: Job) -> bool:
     """Whether every file is a complete picture."""
     try:
-        return not any(fault(read_bytes(path)) for path in job.pictures)
+        return not any(fault(read_bytes(path), path.suffix) for path in job.pictures)
     except UserError:
         return False

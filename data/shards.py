@@ -102,7 +102,7 @@ def _whole_pictures(files: Iterator[Path]) -> Iterator[tuple[str, bytes]]:
     for file in files:
         try:
             data = read_bytes(file)
-            reason = fault(data)
+            reason = fault(data, file.suffix)
         except UserError as error:
             log.warning("left out: %s", error)
             continue

@@ -93,7 +93,8 @@ class Scores:
 def told(rule: ReadingRule) -> dict[str, str]:
     """A reading rule for a record, with the names of option files and the command line."""
     joint = {None: "by layout", True: "yes", False: "no"}[rule.joint]
-    return {"range": rule.value_range, "ir_range": rule.infrared_range or rule.value_range, "range_joint": joint}
+    raw = {} if rule.raw == "camera" else {"raw": rule.raw}
+    return {"range": rule.value_range, "ir_range": rule.infrared_range or rule.value_range, "range_joint": joint, **raw}
 
 
 def merge(parts: Sequence[Scores]) -> Scores:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.colour import COLORS, as_grey, as_rgb, default_color, known_word, merge_chroma
-from models.inputs import Source, align_inputs, check_sizes, read_source, restore, restore_map
+from models.inputs import Source, align_inputs, check_sizes, read_sources, restore, restore_map
 from models.preferred import follow_preferred, read_maps
 from models.protocol import TASKS
 from models.registry import MODELS, model_from_options
@@ -147,7 +147,7 @@ class Fuser:
     @torch.inference_mode()
     def __call__(self, first: Source, second: Source, *more: Source, task: str | None = None,
                  color: str | None = None, components: bool = True, weights: bool = False,
-                 prefer: np.ndarray | Tensor | None = None) -> Fusion:
+                 prefer: np.ndarray | Tensor | None = None, bits: int | None = None) -> Fusion:
         """Fuse two or more registered pictures of one scene.
 
         Args:
@@ -161,6 +161,7 @@ class Fuser:
             weights: whether to compute the overall weight of each picture, for models that have weights.
             prefer: (N, H, W) in [0, 1], where each picture must win, in the size of the result: 1 gives the pixels of
                 that picture, values below blend it with the fused picture (`models/preferred.py`).
+            bits: 8 or 16, of the result of files, PIL pictures and integer arrays; by default the deepest input's.
 
         Returns:
             The fusion. ``fused`` has three channels if any input has three, unless color is "gray".
@@ -170,8 +171,7 @@ class Fuser:
                 or an unknown word.
         """
         task, asked = known_word("task", task, TASKS[1:]), known_word("color", color, COLORS) or self.color
-        names = ["the first picture", "the second picture", *(f"picture {number + 3}" for number in range(len(more)))]
-        inputs = [read_source(source, name) for source, name in zip((first, second, *more), names)]
+        inputs = read_sources((first, second, *more))
         alignments = align_inputs(inputs, self.align)
         check_sizes(inputs)
         maps = None if prefer is None else read_maps(prefer, len(inputs), inputs[0].unit.shape[1:]).to(self.device)
@@ -184,7 +184,7 @@ class Fuser:
             shares = None if shares is None else shares * (1 - maps.sum(dim=0)) + maps
         if asked != "gray" and any(item.channels == 3 for item in inputs):
             result["fused"] = as_rgb(result["fused"])
-        pictures = {name: restore(value, inputs) for name, value in result.items()}
+        pictures = {name: restore(value, inputs, bits) for name, value in result.items()}
         fusion = Fusion(**{name: pictures.get(name) for name in COMPONENTS}, seconds=0.0,
                         alignments=tuple(alignments) if any(alignments) else (),
                         weights=None if shares is None else restore_map(shares, inputs))

@@ -1,6 +1,7 @@
 """Converts the user's pictures to [0, 1], and results back to the type of the inputs."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from utils.errors import UserError
 from utils.pictures.alignment import AS_THEY_LIE, Alignment, AlignRule, align_arrays
 from utils.pictures.depth import from_unit
 from utils.pictures.picture import Picture, to_unit
+from utils.pictures.profiles import in_one_space
 from utils.pictures.reading import read_picture
 
 log = logging.getLogger(__name__)
@@ -42,11 +44,24 @@ class Input:
     bit_depth: int = 8
 
 
+def read_sources(sources: Sequence[Source]) -> list[Input]:
+    """Read and check the sources of one scene; the colours of files are brought into one space.
+
+    Raises:
+        UserError: as `read_source`.
+    """
+    read = [read_picture(one) if isinstance(one, (str, Path)) else one for one in sources]
+    converted = iter(in_one_space([one for one in read if isinstance(one, Picture)]))
+    read = [next(converted) if isinstance(one, Picture) else one for one in read]
+    names = ["the first picture", "the second picture", *(f"picture {number + 1}" for number in range(2, len(read)))]
+    return [read_source(one, name) for one, name in zip(read, names)]
+
+
 def read_source(source: Source, name: str) -> Input:
-    """Read and check a source of any supported type.
+    """Check a source of any supported type.
 
     Args:
-        source: a path; a ``Picture``; a PIL picture of any mode (EXIF orientation is applied, alpha is dropped); an
+        source: a ``Picture``; a PIL picture of any mode (EXIF orientation is applied, alpha is dropped); an
             array (H, W) or (H, W, C), uint8, uint16 or float in [0, 1], of either byte order; a tensor (H, W) or
             (C, H, W), float in [0, 1]. C is 1 or 3.
         name: name for messages if the source has no path.
@@ -54,9 +69,7 @@ def read_source(source: Source, name: str) -> Input:
     Raises:
         UserError: another type, non-finite values, or floats outside [0, 1].
     """
-    if isinstance(source, (str, Path)):
-        source = read_picture(source)
-    elif isinstance(source, Image.Image):
+    if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or name
         source = _pil_to_array(source, name)
     if isinstance(source, Picture):
@@ -80,14 +93,20 @@ def read_source(source: Source, name: str) -> Input:
     return _input(_in_range(source.float(), name), "float" if is_array else "tensor", name)
 
 
-def restore(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
-    """Convert a picture (C, H, W) in [0, 1] to the type of the inputs."""
+def restore(value: Tensor, inputs: list[Input], bits: int | None = None) -> np.ndarray | Tensor:
+    """Convert a picture (C, H, W) in [0, 1] to the type of the inputs.
+
+    Args:
+        value: the picture.
+        inputs: all inputs.
+        bits: 8 or 16, for stored pictures; by default those of the deepest input.
+    """
     if any(item.kind == "tensor" for item in inputs):
         return value
     array = value.cpu().numpy()
     if any(item.kind == "float" for item in inputs):
         return np.ascontiguousarray(array.transpose(1, 2, 0))
-    return from_unit(array, max(item.bit_depth for item in inputs))
+    return from_unit(array, bits or max(item.bit_depth for item in inputs))
 
 
 def restore_map(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:

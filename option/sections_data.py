@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from option.fields import Number, PathText, Section, Whole, published
 
 ValueRange = Literal["full", "minmax", "percentile"]
+RawLook = Literal["camera", "linear"]
 _RANGE = ("how stored values become [0, 1]: full (255 or 65535 is 1), minmax (least to greatest value) or percentile "
           "(0.5 to 99.5); floats and signed integers need one of the last two")
 _IR_RANGE = "range for infrared pictures only (CT with ct/mr); when not given, range applies"
@@ -18,6 +19,8 @@ _LABELS = ("downstream: sub-folder of the labels, named as the pictures: class i
            "boxes in YOLO's .txt or VOC's .xml")
 _PICTURES = ("downstream, input picture: folder of the pictures to see, named as the labels or <stem>_recover; not "
              "given: the visible ones")
+_RAW = ("how raw files of cameras are developed: camera (curve of sRGB) or linear (proportional to the light); both "
+        "with the camera's white balance, 16 bits")
 _MEGAPIXELS = "largest accepted picture, in millions of pixels; larger ones are rejected before decoding"
 
 
@@ -66,6 +69,7 @@ class TrainDataOptions(Section):
     range: ValueRange = Field("full", description=_RANGE)
     ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
     range_joint: bool | None = Field(None, description=_RANGE_JOINT)
+    raw: RawLook = Field("camera", description=_RAW)
     max_megapixels: Number = Field(250, gt=0, description=_MEGAPIXELS)
 
     max_iter: Whole | None = published()
@@ -117,6 +121,7 @@ class PairDataOptions(Section):
     range: ValueRange = Field("full", description=_RANGE)
     ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
     range_joint: bool | None = Field(None, description=_RANGE_JOINT)
+    raw: RawLook = Field("camera", description=_RAW)
     max_megapixels: Number = Field(250, gt=0, description=_MEGAPIXELS)
 
     @property

@@ -8,9 +8,12 @@ import numpy as np
 
 from utils.errors import MissingFileError, UserError
 from utils.pictures.depth import widen
+from utils.pictures.notes import note_once
+from utils.pictures.raw import SUFFIXES as RAW
 from utils.pictures.structure import fault, pnm_header, stored_size
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+SUFFIXES = RAW | {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif", ".hif", ".avif", ".pgm",
+                  ".ppm", ".exr", ".hdr"}
 MAX_PIXELS = 250_000_000
 """Pixels of the largest picture that is decoded unless an option (``max_megapixels``) says otherwise."""
 
@@ -34,6 +37,8 @@ def is_picture(path: Path) -> bool:
 def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Pictures in a folder, sorted by their path relative to it.
 
+    A raw file beside a picture of the same stem is the same shot and left out, which is noted once.
+
     Raises:
         MissingFileError: the folder does not exist.
         UserError: it is not a folder.
@@ -43,8 +48,17 @@ def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, a folder of pictures is needed")
     found = folder.rglob("*") if recursive else folder.iterdir()
-    inside = (path for path in found if is_picture(path) and path.is_file())
-    return sorted(inside, key=lambda path: path.relative_to(folder).as_posix())
+    inside = [path for path in found if is_picture(path) and path.is_file()]
+    return sorted(_without_raw_twins(inside), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _without_raw_twins(paths: list[Path]) -> list[Path]:
+    developed = {path.with_suffix("") for path in paths if path.suffix.lower() not in RAW}
+    kept = [path for path in paths if path.suffix.lower() not in RAW or path.with_suffix("") not in developed]
+    if len(kept) < len(paths):
+        left = min(set(paths) - set(kept))
+        note_once(f"raw files beside pictures of the same name are left out (first seen: {left})", "raw twins")
+    return kept
 
 
 def read_bytes(path: Path) -> bytes:
@@ -65,24 +79,15 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def decode(data: bytes, path: Path, *, flags: int = cv2.IMREAD_UNCHANGED, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a picture other than TIFF as stored: EXIF orientation not applied, alpha kept.
-
-    Args:
-        data: the file's content.
-        path: source of ``data``, for messages.
-        flags: ``cv2.IMREAD_*``.
-        max_pixels: larger pictures are rejected before decoding.
-
-    Returns:
-        (H, W, C) ``uint8`` or ``uint16``; C is 1 (grey), 3 (BGR, OpenCV's order) or 4 (BGRA).
+def check_file(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> None:
+    """Check the structure of a picture and, where the header states it, its size.
 
     Raises:
         UserError: truncated, damaged, too large or not a picture; names the file and the reason.
     """
-    reason = fault(data)
+    reason = fault(data, path.suffix)
     if reason:
-        raise UserError(f"{path}: {reason}; replace or remove it")
+        raise UserError(f"{path}: {reason}{'' if 'pip install' in reason else '; replace or remove it'}")
     try:
         width, height = stored_size(data) or (0, 0)
     except struct.error:
@@ -90,6 +95,22 @@ def decode(data: bytes, path: Path, *, flags: int = cv2.IMREAD_UNCHANGED, max_pi
     if width * height > max_pixels:
         raise UserError(f"{path}: {width} x {height} pixels are more than max_megapixels allows "
                         f"({max_pixels / 1e6:g}); cut or shrink it, or raise max_megapixels")
+
+
+def decode(data: bytes, path: Path, *, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    """Decode a JPEG, PNG, BMP, WebP, PGM or PPM as stored: EXIF orientation not applied, alpha kept.
+
+    Args:
+        data: the file's content; see `check_file`.
+        path: source of ``data``, for messages.
+        flags: ``cv2.IMREAD_*``.
+
+    Returns:
+        (H, W, C) ``uint8`` or ``uint16``; C is 1 (grey), 3 (BGR, OpenCV's order) or 4 (BGRA).
+
+    Raises:
+        UserError: the content cannot be decoded; names the file and the reason.
+    """
     header = pnm_header(data)
     if data.startswith(b"BM"):
         flags = cv2.IMREAD_COLOR  # with IMREAD_UNCHANGED, OpenCV reads a coloured OS/2 bitmap as grey

@@ -34,8 +34,7 @@ _SIDES[None] = ((_INFRARED, VISIBLE), (_OVER, _UNDER), (_NEAR, _FAR), (_A, _B))
 
 # Suffixes of unsupported picture formats: such a file may be a missing partner and should be reported.
 _OTHER_KINDS = frozenset({
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".gif", ".exr", ".hdr", ".pfm", ".pnm", ".dng",
-    ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw", ".npy", ".mat", ".fits", ".dcm", ".nii", ".seq"})
+    ".jxl", ".jp2", ".j2k", ".gif", ".pfm", ".pnm", ".raw", ".npy", ".mat", ".fits", ".dcm", ".nii", ".seq"})
 _SHOWN = 6
 
 
@@ -267,7 +266,7 @@ def _broken(files: Sequence[Path], problems: list[str]) -> bool:
     before = len(problems)
     for file in files:
         try:
-            reason = fault(read_bytes(file))
+            reason = fault(read_bytes(file), file.suffix)
         except UserError as error:
             problems.append(str(error))
         else:

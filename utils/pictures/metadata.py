@@ -1,76 +1,41 @@
-"""Metadata of picture files: EXIF orientation, EXIF record and colour profile (ICC)."""
+"""Metadata in the files of JPEG, PNG and WebP, and the metadata of results.
+
+The metadata of TIFF, HEIC, AVIF and raw files are read where their pixels are.
+"""
 
 import struct
-import warnings
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
+from utils.pictures import exif as records
+from utils.pictures.content import Metadata
 from utils.pictures.notes import note_once
 from utils.pictures.structure import PNG, is_jpeg, is_png, is_webp, jpeg_segments, png_chunks, webp_chunks
 
-# A broken record is ignored, and PIL's messages about it do not name the file.
-warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+__all__ = ["Metadata", "into_png", "read_metadata", "result_metadata", "turned"]
 
-_ORIENTATION = 0x0112
 _APP1, _APP2 = 0xE1, 0xE2
-_EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
-_PROFILE_SPACE = {1: b"GRAY", 3: b"RGB "}
+_ICC, _XMP = b"ICC_PROFILE\0", b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 _IHDR_END = len(PNG) + 25
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """Metadata kept from a file.
-
-    Attributes:
-        icc: colour profile.
-        exif: EXIF record, starting with its TIFF header.
-        turn: EXIF orientation of the stored pixels, 1 (upright) to 8.
-    """
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-    turn: int = 1
-
-    @property
-    def swaps_sides(self) -> bool:
-        """Whether the orientation swaps width and height."""
-        return self.turn > 4
-
-    def profile_for(self, channels: int) -> bytes | None:
-        """The profile if it is for pictures with this number of channels, 1 (grey) or 3 (RGB); else None."""
-        fits = self.icc is not None and self.icc[16:20] == _PROFILE_SPACE.get(channels)
-        return self.icc if fits else None
-
-    def upright_exif(self) -> bytes | None:
-        """The EXIF record without its orientation, for pixels already rotated upright; None if there is none."""
-        if not self.exif:
-            return None
-        record = Image.Exif()
-        try:
-            record.load(self.exif)
-            record.pop(_ORIENTATION, None)
-            return record.tobytes().removeprefix(_EXIF)
-        except Exception:  # a broken record raises whatever its parser meets
-            return None
+_LARGEST = 1 << 24  # bytes of an inflated profile or packet
 
 
 def read_metadata(data: bytes) -> Metadata:
-    """The metadata of a JPEG, PNG or WebP; empty for other formats (TIFF: ``utils/pictures/tiff.py``)."""
+    """The metadata of a JPEG, PNG or WebP; empty for other formats."""
     if is_jpeg(data):
-        return _with_turn(*_of_jpeg(data))
-    if is_png(data):
-        found = {kind: data[start:end] for kind, start, end in png_chunks(data) if kind in (b"iCCP", b"eXIf")}
-        return _with_turn(_inflate_profile(found.get(b"iCCP")), found.get(b"eXIf"))
-    if is_webp(data):
-        found = {kind: data[start:end] for kind, start, end in webp_chunks(data) if kind in (b"ICCP", b"EXIF")}
-        exif = found.get(b"EXIF")
-        return _with_turn(found.get(b"ICCP"), exif and exif.removeprefix(_EXIF))
-    return Metadata()
+        icc, exif, xmp = _of_jpeg(data)
+    elif is_png(data):
+        icc, exif, xmp = _of_png(data)
+    elif is_webp(data):
+        found = {kind: data[start:end] for kind, start, end in webp_chunks(data) if kind in (b"ICCP", b"EXIF", b"XMP ")}
+        icc, exif, xmp = (found.get(kind) for kind in (b"ICCP", b"EXIF", b"XMP "))
+    else:
+        return Metadata()
+    exif = exif and exif.removeprefix(records.PREFIX)
+    return Metadata(icc, exif, records.orientation(exif) if exif else 1, xmp)
 
 
 def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
@@ -85,70 +50,82 @@ def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
 
 
 def result_metadata(sources: Iterable[Metadata], fused: np.ndarray) -> Metadata:
-    """Metadata of a fused picture: profile and EXIF record of the last source that has them.
+    """Metadata of a fused picture: profile, EXIF record and XMP packet of the first source that has them.
 
-    The last source of an infrared pair is the visible one. A profile that does not fit the number of channels is
-    dropped, with a log line.
+    A profile that does not fit the number of channels is dropped, with a log line.
 
     Args:
-        sources: metadata of the sources, in order.
+        sources: metadata of the sources, the most important first: of an infrared pair the visible one.
         fused: the fused picture, (H, W) or (H, W, C).
     """
     channels = fused.shape[2] if fused.ndim == 3 else 1
-    icc = exif = None
+    icc = exif = xmp = None
     for source in sources:
         profile = source.profile_for(channels)
         if source.icc and not profile:
             space = source.icc[16:20].decode("latin-1").strip() or "unknown"
             note_once(f"a colour profile for {space} is not kept, as results are {'grey' if channels == 1 else 'RGB'}",
                       key=f"profile {space} {channels}")
-        icc, exif = profile or icc, source.exif or exif
-    return Metadata(icc, exif)
+        icc, exif, xmp = icc or profile, exif or source.exif, xmp or source.xmp
+    return Metadata(icc, exif, xmp=xmp)
 
 
-def into_png(encoded: bytes, metadata: Metadata, channels: int) -> bytes:
-    """Insert the profile (if it fits the channels) and the upright EXIF record after the header of an encoded PNG."""
-    icc, exif = metadata.profile_for(channels), metadata.upright_exif()
-    chunks = _chunk(b"iCCP", b"icc\0\0" + zlib.compress(icc)) if icc else b""
-    chunks += _chunk(b"eXIf", exif) if exif else b""
-    return encoded[:_IHDR_END] + chunks + encoded[_IHDR_END:] if chunks else encoded
+def into_png(encoded: bytes, metadata: Metadata) -> bytes:
+    """Insert metadata after the header of an encoded PNG."""
+    chunks = b""
+    if metadata.icc:
+        chunks += _chunk(b"iCCP", b"icc\0\0" + zlib.compress(metadata.icc))
+    if metadata.exif:
+        chunks += _chunk(b"eXIf", metadata.exif)
+    if metadata.xmp:
+        chunks += _chunk(b"iTXt", _XMP_KEYWORD + bytes(4) + metadata.xmp)  # not compressed, no language, no translation
+    return encoded[:_IHDR_END] + chunks + encoded[_IHDR_END:]
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def _with_turn(icc: bytes | None, exif: bytes | None) -> Metadata:
-    turn = 1
-    if exif:
-        record = Image.Exif()
-        try:
-            record.load(exif)
-            turn = record.get(_ORIENTATION, 1)
-        except Exception:  # a broken record raises whatever its parser meets
-            turn = 1
-    return Metadata(icc, exif, turn if turn in range(1, 9) else 1)
-
-
-def _of_jpeg(data: bytes) -> tuple[bytes | None, bytes | None]:
-    exif, parts = None, {}
+def _of_jpeg(data: bytes) -> tuple[bytes | None, bytes | None, bytes | None]:
+    exif, xmp, parts = None, None, {}
     for marker, start, end in jpeg_segments(data):
         content = data[start:end]
-        if marker == _APP1 and exif is None and content.startswith(_EXIF):
-            exif = content.removeprefix(_EXIF)
+        if marker == _APP1 and exif is None and content.startswith(records.PREFIX):
+            exif = content.removeprefix(records.PREFIX)
+        elif marker == _APP1 and xmp is None and content.startswith(_XMP):
+            xmp = content.removeprefix(_XMP)
         elif marker == _APP2 and content.startswith(_ICC) and len(content) > len(_ICC) + 2:
             parts[content[len(_ICC)]] = content[len(_ICC) + 2:]
-    return b"".join(parts[number] for number in sorted(parts)) or None, exif
+    return b"".join(parts[number] for number in sorted(parts)) or None, exif, xmp
 
 
-def _inflate_profile(chunk: bytes | None) -> bytes | None:
-    """The profile in an iCCP chunk (name, zero, method, deflated profile); None if damaged or over 16 MB."""
+def _of_png(data: bytes) -> tuple[bytes | None, bytes | None, bytes | None]:
+    found = {}
+    for kind, start, end in png_chunks(data):
+        if kind in (b"iCCP", b"eXIf") or (kind == b"iTXt" and data.startswith(_XMP_KEYWORD, start)):
+            found[kind] = data[start:end]
+    return _profile_of_png(found.get(b"iCCP")), found.get(b"eXIf"), _packet_of_png(found.get(b"iTXt"))
+
+
+def _profile_of_png(chunk: bytes | None) -> bytes | None:
+    """The profile in an iCCP chunk (name, zero, method, deflated profile)."""
+    return _inflated(chunk.partition(b"\0")[2][1:]) if chunk else None
+
+
+def _packet_of_png(chunk: bytes | None) -> bytes | None:
+    """The packet in an iTXt chunk (keyword, whether deflated, method, language, zero, translation, zero, text)."""
     if not chunk:
         return None
-    _, _, rest = chunk.partition(b"\0")
+    deflated, *_ = chunk[len(_XMP_KEYWORD):] or b"\0"
+    text = chunk[len(_XMP_KEYWORD) + 2:].split(b"\0", 2)[-1]
+    return _inflated(text) if deflated else text
+
+
+def _inflated(packed: bytes) -> bytes | None:
+    """Inflated data; None if damaged or over 16 MB."""
     unpacker = zlib.decompressobj()
     try:
-        profile = unpacker.decompress(rest[1:], 1 << 24)
+        content = unpacker.decompress(packed, _LARGEST)
     except zlib.error:
         return None
-    return profile if unpacker.eof else None
+    return content if unpacker.eof else None

@@ -1,5 +1,6 @@
 """A decoded picture with its path, metadata and role."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -7,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from utils.pictures.colour import without_equal_channels
+from utils.pictures.content import Metadata
 from utils.pictures.depth import HIGHEST
-from utils.pictures.metadata import Metadata
 
 Role = Literal["none", "infrared", "visible"]
 
@@ -20,7 +21,7 @@ class Picture:
     Attributes:
         pixels: (H, W, C), RGB order, C is 1 or 3, ``uint8`` or ``uint16``.
         path: source file; None for an array.
-        metadata: colour profile and EXIF record of the file.
+        metadata: colour profile, EXIF record and XMP packet of the file.
         role: what the picture shows, if the data set defines it.
 
     Raises:
@@ -70,6 +71,11 @@ class Picture:
     def colour_space(self) -> Literal["grey", "rgb"]:
         """Meaning of the channels."""
         return "grey" if self.is_grey else "rgb"
+
+
+def metadata_of(pictures: Iterable[Picture]) -> list[Metadata]:
+    """Metadata of the sources of a result, that of an infrared picture last: the first that has some hands them on."""
+    return [one.metadata for one in sorted(pictures, key=lambda one: one.role == "infrared")]
 
 
 def pixels_of(source: Picture | np.ndarray) -> np.ndarray:

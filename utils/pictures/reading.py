@@ -15,14 +15,20 @@ import cv2
 import numpy as np
 
 from utils.errors import UserError
-from utils.pictures.codecs import MAX_PIXELS, decode, read_bytes
+from utils.pictures.boxes import is_avif, is_heic
+from utils.pictures.codecs import MAX_PIXELS, check_file, decode, read_bytes
 from utils.pictures.colour import without_equal_channels
+from utils.pictures.content import Content, Metadata, Refusal
 from utils.pictures.depth import HIGHEST, ValueRange, stretch_together, to_8_bit
-from utils.pictures.metadata import Metadata, read_metadata, turned
+from utils.pictures.floats import is_exr, is_hdr, read_exr, read_hdr
+from utils.pictures.heif import read_avif, read_heic
+from utils.pictures.metadata import read_metadata, turned
 from utils.pictures.notes import note_once
 from utils.pictures.picture import Picture, Role
+from utils.pictures.profiles import in_one_space
+from utils.pictures.raw import RawLook, is_raw, read_raw
 from utils.pictures.structure import is_jpeg, is_png, is_tiff, stored_size
-from utils.pictures.tiff import TiffRefusal, read_tiff
+from utils.pictures.tiff import read_tiff
 
 if TYPE_CHECKING:
     from option.schema import PairDataOptions, TrainDataOptions
@@ -42,17 +48,20 @@ class ReadingRule:
         joint: use one map for all pictures of a scene. None: one map for exposures and focus series, whose
             differences in brightness matter, and separate maps for infrared and visible.
         max_pixels: larger pictures are rejected.
+        raw: how raw files of cameras are developed, see :func:`utils.pictures.raw.read_raw`.
     """
 
     value_range: ValueRange = "full"
     infrared_range: ValueRange | None = None
     joint: bool | None = None
     max_pixels: int = MAX_PIXELS
+    raw: RawLook = "camera"
 
     @classmethod
     def of(cls, options: PairDataOptions | TrainDataOptions) -> ReadingRule:
         """The rule defined by a section of the option file."""
-        return cls(options.range, options.ir_range, options.range_joint, round(options.max_megapixels * 1e6))
+        return cls(options.range, options.ir_range, options.range_joint, round(options.max_megapixels * 1e6),
+                   options.raw)
 
 
 AS_STORED = ReadingRule()
@@ -65,7 +74,7 @@ class Stored:
     Attributes:
         path: the file.
         values: (H, W, 1 or 3) RGB of any real type, upright; ``uint8`` and ``uint16`` span their full range.
-        metadata: colour profile, EXIF record and the orientation that was applied.
+        metadata: colour profile, EXIF record, XMP packet and the orientation that was applied.
         notes: remarks on omitted content, by kind.
     """
 
@@ -82,7 +91,7 @@ class Stored:
 
 def read_picture(path: str | Path, *, value_range: ValueRange = "full", max_pixels: int = MAX_PIXELS,
                  role: Role = "none") -> Picture:
-    """Read a PNG, TIFF, JPEG, BMP, WebP, PGM or PPM.
+    """Read a picture of any supported format; docs/DATA.md lists them.
 
     The EXIF orientation is applied. An alpha channel is dropped and noted once in the log. Three equal channels are
     reduced to one.
@@ -104,7 +113,7 @@ def read_picture(path: str | Path, *, value_range: ValueRange = "full", max_pixe
 
 
 def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) -> list[Picture]:
-    """Read the pictures of one scene.
+    """Read the pictures of one scene, in one colour space (see :func:`utils.pictures.profiles.in_one_space`).
 
     Args:
         paths: the files.
@@ -114,7 +123,7 @@ def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) 
     Raises:
         MissingFileError, UserError: as :func:`read_picture`.
     """
-    stored = [read_stored(path, rule.max_pixels) for path in paths]
+    stored = [read_stored(path, rule.max_pixels, rule.raw) for path in paths]
     ranges = [rule.infrared_range if role == "infrared" and rule.infrared_range else rule.value_range
               for role in roles]
     joint = rule.joint if rule.joint is not None else "infrared" not in roles
@@ -125,7 +134,7 @@ def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) 
         if ranges[part][0] == "full":
             _hint(stored[part], roles[part])
         pictures += _pictures(stored[part], ranges[part][0], roles[part])
-    return pictures
+    return in_one_space(pictures)
 
 
 def read_grey_or_rgb(path: str | Path, *, value_range: ValueRange = "full") -> np.ndarray:
@@ -154,39 +163,53 @@ def read_rgb8(data: bytes, path: Path, *, at_least: int | None = None, max_pixel
         short = min(stored_size(data) or (0, 0))
         flags = next((flag for factor, flag in _REDUCED.items() if at_least and short // factor >= at_least),
                      cv2.IMREAD_COLOR)
-        pixels = decode(data, path, flags=flags | cv2.IMREAD_IGNORE_ORIENTATION, max_pixels=max_pixels)
+        check_file(data, path, max_pixels)
+        pixels = decode(data, path, flags=flags | cv2.IMREAD_IGNORE_ORIENTATION)
         return cv2.cvtColor(np.ascontiguousarray(turned(pixels, read_metadata(data).turn)), cv2.COLOR_BGR2RGB)
     picture = _pictures([_parse(data, path, max_pixels)], "full", ["none"])[0]
     pixels = to_8_bit(picture.pixels)
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if picture.is_grey else pixels
 
 
-def read_stored(path: Path, max_pixels: int = MAX_PIXELS) -> Stored:
+def read_stored(path: Path, max_pixels: int = MAX_PIXELS, raw: RawLook = "camera") -> Stored:
     """Decode a file with values of any type; omitted content is noted once in the log.
 
     Raises:
         MissingFileError, UserError: as :func:`read_picture`, except for the range.
     """
-    stored = _parse(read_bytes(path), path, max_pixels)
+    stored = _parse(read_bytes(path), path, max_pixels, raw)
     for key, text in stored.notes.items():
         note_once(f"{text} (first seen in {path})", key)
     return stored
 
 
-def _parse(data: bytes, path: Path, max_pixels: int) -> Stored:
+def _parse(data: bytes, path: Path, max_pixels: int, raw: RawLook = "camera") -> Stored:
     """Decode a file's content.
 
     Raises:
         UserError: as :func:`read_picture`.
     """
-    if is_tiff(data):
-        try:
+    try:
+        if is_tiff(data) and not is_raw(data, path.suffix):  # its structure is checked on the way
             content = read_tiff(data, max_pixels)
-        except TiffRefusal as refusal:
-            raise UserError(f"{path}: {refusal}") from refusal
-        return Stored(path, turned(content.values, content.turn), Metadata(content.icc, turn=content.turn),
-                       content.notes)
-    pixels, metadata = decode(data, path, max_pixels=max_pixels), read_metadata(data)
+        else:
+            check_file(data, path, max_pixels)
+            content = read_raw(data, max_pixels, raw) if is_raw(data, path.suffix) else _decoded(data, path)
+    except Refusal as refusal:
+        raise UserError(f"{path}: {refusal}") from refusal
+    return Stored(path, turned(content.values, content.metadata.turn), content.metadata, content.notes)
+
+
+def _decoded(data: bytes, path: Path) -> Content:
+    """Decode a checked file that is neither TIFF nor raw.
+
+    Raises:
+        Refusal, UserError: damaged, or a library is missing.
+    """
+    for belongs, read in ((is_heic, read_heic), (is_avif, read_avif), (is_exr, read_exr), (is_hdr, read_hdr)):
+        if belongs(data):
+            return read(data)
+    pixels, metadata = decode(data, path), read_metadata(data)
     notes = {}
     if pixels.shape[2] == 4:
         notes["alpha"] = "alpha channel dropped"
@@ -194,7 +217,7 @@ def _parse(data: bytes, path: Path, max_pixels: int) -> Stored:
         pixels = pixels[..., :1] if grey else cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
     elif pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return Stored(path, turned(pixels, metadata.turn), metadata, notes)
+    return Content(pixels, metadata, notes)
 
 
 def _pictures(stored: Sequence[Stored], value_range: ValueRange, roles: Sequence[Role]) -> list[Picture]:

@@ -28,7 +28,7 @@ from utils.files import archive_if_exists, atomic_write, text_cell
 from utils.locks import FolderLock
 from utils.pictures.metadata import Metadata, result_metadata
 from utils.pictures.parts import COMMON, FUSED, SHOWN_INPUTS, UNIQUE1, UNIQUE2, columns, input_parts, is_input
-from utils.pictures.picture import Picture, pixels_of
+from utils.pictures.picture import Picture, metadata_of, pixels_of
 from utils.pictures.writing import write_picture
 from utils.plots import MAX_ROWS, ContactSheet, thumbnail
 
@@ -171,7 +171,7 @@ class ResultFolder:
             raise self._failure
         parts = dict(zip(input_parts(len(sources)), map(pixels_of, sources)))
         parts |= {COMMON: fusion.common, UNIQUE1: fusion.unique1, UNIQUE2: fusion.unique2, FUSED: fusion.fused}
-        inherited = result_metadata([one.metadata for one in sources if isinstance(one, Picture)], fusion.fused)
+        inherited = result_metadata(metadata_of(one for one in sources if isinstance(one, Picture)), fusion.fused)
         present = {part: pixels for part, pixels in parts.items() if pixels is not None}
         shown = self._sheet_wanted and len(self._stems) <= MAX_ROWS
         self._futures.append(self._pool.submit(self._save, stem, present, inherited, float(fusion.seconds), shown))

@@ -2,7 +2,7 @@
 
 Some OpenCV versions decode a truncated JPEG or PNG without an error and fill the missing part with grey. Therefore
 the structure of each file (end marker, chunk checksums, declared size) is checked before decoding. For TIFF see
-``utils/pictures/tiff.py``.
+``utils/pictures/tiff.py``, for HEIC, AVIF and CR3 ``boxes.py``, for EXR and Radiance ``floats.py``.
 """
 
 import re
@@ -10,6 +10,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from utils.pictures.boxes import boxes_fault, boxes_size, is_avif, is_heic
+from utils.pictures.extras import check
+from utils.pictures.floats import exr_fault, exr_size, hdr_fault, hdr_size, is_exr, is_hdr
+from utils.pictures.raw import is_raw, raw_fault
 from utils.pictures.tiff import tiff_fault
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -49,12 +53,15 @@ def pnm_header(data: bytes) -> tuple[int, int, int, int, int] | None:
     return kind, width, height, highest, match.end()
 
 
-def fault(data: bytes) -> str | None:
-    """The reason why an encoded picture is incomplete or damaged, or None if its structure is valid.
+def fault(data: bytes, suffix: str = "") -> str | None:
+    """The reason why an encoded picture is incomplete, damaged or cannot be read here; None if its structure is valid.
 
     Args:
         data: the file's content, not empty.
+        suffix: of the file's name; tells raw files from the TIFF that they are inside.
     """
+    if is_raw(data, suffix):
+        return raw_fault(data)
     if is_jpeg(data):
         return _jpeg_fault(data)
     if is_png(data):
@@ -65,13 +72,22 @@ def fault(data: bytes) -> str | None:
         return _declared_size_fault(data, "WebP", struct.unpack("<I", data[4:8])[0] + 8)
     if is_tiff(data):
         return tiff_fault(data)
+    if is_heic(data):
+        return check("pillow_heif", "HEIC") or boxes_fault(data)
+    if is_avif(data):
+        return boxes_fault(data)
+    if is_exr(data):
+        return check("OpenEXR", "EXR") or exr_fault(data)
+    if is_hdr(data):
+        return hdr_fault(data)
     if data[:2] in (b"P2", b"P3", b"P5", b"P6"):
         return _pnm_fault(data)
-    return "not a picture (its content is not PNG, JPEG, TIFF, BMP, WebP, PGM or PPM, whatever its name says)"
+    return ("not a picture (its content is not PNG, JPEG, TIFF, WebP, HEIC, AVIF, BMP, PGM, PPM, EXR, HDR or raw, "
+            "whatever its name says)")
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) from the header, before any EXIF orientation; None for TIFF and broken headers."""
+    """(width, height) from the header, before any EXIF orientation; None for TIFF, raw files and broken headers."""
     if is_png(data) and len(data) >= 24:
         return struct.unpack(">II", data[16:24])
     if is_jpeg(data):
@@ -85,6 +101,10 @@ def stored_size(data: bytes) -> tuple[int, int] | None:
         return width, abs(height)
     if is_webp(data):
         return _webp_size(data)
+    if is_heic(data) or is_avif(data):
+        return boxes_size(data)
+    if is_exr(data) or is_hdr(data):
+        return exr_size(data) if is_exr(data) else hdr_size(data)
     header = pnm_header(data)
     return header[1:3] if header else None
 

@@ -6,46 +6,26 @@ import logging
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tifffile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
+from utils.pictures import exif
+from utils.pictures.content import Content, Metadata, Refusal
 from utils.pictures.depth import widen
 
 # Failures are reported with the file's name, which tifffile's own messages lack.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
-_PHOTOMETRIC, _ORIENTATION, _ICC, _FIRST_PRIVATE = 262, 274, 34675, 32768
+_PHOTOMETRIC, _ORIENTATION, _XMP, _ICC, _FIRST_PRIVATE = 262, 274, 700, 34675, 32768
 _GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _ALPHA = {EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA}
 _COLOURS, _MOST_BANDS = 3, 4
 
 
-class TiffRefusal(Exception):
-    """A TIFF cannot be read; the message does not include the file's name."""
-
-
-@dataclass(frozen=True)
-class TiffContent:
-    """One page of a TIFF.
-
-    Attributes:
-        values: (H, W, C), C is 1 or 3; ``uint8`` and ``uint16`` span their full range, other types are as stored.
-        icc: colour profile.
-        turn: EXIF orientation, 1 to 8.
-        notes: remarks on omitted content, by kind.
-    """
-
-    values: np.ndarray
-    icc: bytes | None = None
-    turn: int = 1
-    notes: dict[str, str] = field(default_factory=dict)
-
-
-def read_tiff(data: bytes, max_pixels: int) -> TiffContent:
+def read_tiff(data: bytes, max_pixels: int) -> Content:
     """Read the first page, or the largest one if the first is marked as a reduced picture.
 
     Args:
@@ -53,13 +33,15 @@ def read_tiff(data: bytes, max_pixels: int) -> TiffContent:
         max_pixels: larger pages are rejected before decoding.
 
     Raises:
-        TiffRefusal: truncated, damaged, too large, or of an ambiguous or unsupported layout.
+        Refusal: truncated, damaged, too large, or of an ambiguous or unsupported layout.
     """
     with _opened(data) as file:
         page, notes = _checked_page(file, data, max_pixels)
         values = _values(page, notes)
-        turn, icc = page.tags.get(_ORIENTATION), page.tags.get(_ICC)
-        return TiffContent(values, bytes(icc.value) if icc else None, _turn(turn.value if turn else 1), notes)
+        turn = page.tags.get(_ORIENTATION)
+        metadata = Metadata(_bytes_of(page, _ICC), exif.of_tiff(data), _turn(turn.value if turn else 1),
+                            _bytes_of(page, _XMP))
+        return Content(values, metadata, notes)
 
 
 def tiff_fault(data: bytes) -> str | None:
@@ -67,7 +49,7 @@ def tiff_fault(data: bytes) -> str | None:
     try:
         with _opened(data) as file:
             _checked_page(file, data, sys.maxsize)
-    except TiffRefusal as refusal:
+    except Refusal as refusal:
         return str(refusal)
     return None
 
@@ -77,10 +59,10 @@ def _opened(data: bytes) -> Iterator[tifffile.TiffFile]:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             yield file
-    except TiffRefusal:
+    except Refusal:
         raise
     except Exception as error:  # tifffile and its codecs raise many types of errors on damaged files
-        raise TiffRefusal(f"truncated or damaged ({type(error).__name__}: {error})") from error
+        raise Refusal(f"truncated or damaged ({type(error).__name__}: {error})") from error
 
 
 def _checked_page(file: tifffile.TiffFile, data: bytes, max_pixels: int) -> tuple[Any, dict[str, str]]:
@@ -92,7 +74,7 @@ def _checked_page(file: tifffile.TiffFile, data: bytes, max_pixels: int) -> tupl
 
 def _choose(file: tifffile.TiffFile) -> tuple[Any, dict[str, str]]:
     if not len(file.pages):
-        raise TiffRefusal("truncated or damaged (it holds no page)")
+        raise Refusal("truncated or damaged (it holds no page)")
     chosen, page = 0, file.pages.first
     if page.is_reduced:
         for index, other in enumerate(one.aspage() for one in file.pages):
@@ -113,22 +95,22 @@ def _check_entries(file: tifffile.TiffFile, page: Any, data: bytes) -> None:
     codes = {struct.unpack_from(f"{form.byteorder}H", data, start + index * form.tagsize)[0] for index in range(count)}
     lost = sorted(code for code in codes - set(page.tags.keys()) if code < _FIRST_PRIVATE)
     if lost:
-        raise TiffRefusal(f"truncated or damaged (its entries {', '.join(map(str, lost))} cannot be read)")
+        raise Refusal(f"truncated or damaged (its entries {', '.join(map(str, lost))} cannot be read)")
 
 
 def _check_page(page: Any, available: int, max_pixels: int) -> None:
     pixels = page.imagewidth * page.imagelength
     if not pixels:
-        raise TiffRefusal("damaged (a picture without pixels)")
+        raise Refusal("damaged (a picture without pixels)")
     if pixels > max_pixels:
-        raise TiffRefusal(f"{page.imagewidth} x {page.imagelength} pixels are more than max_megapixels allows "
+        raise Refusal(f"{page.imagewidth} x {page.imagelength} pixels are more than max_megapixels allows "
                           f"({max_pixels / 1e6:g}); cut or shrink it, or raise max_megapixels")
     if page.samplesperpixel > _MOST_BANDS:
-        raise TiffRefusal(_too_many(page.samplesperpixel))
+        raise Refusal(_too_many(page.samplesperpixel))
     if page.imagedepth > 1:
-        raise TiffRefusal(f"a volume of {page.imagedepth} layers; save the layer to be used as a picture")
+        raise Refusal(f"a volume of {page.imagedepth} layers; save the layer to be used as a picture")
     if any(start + length > available for start, length in zip(page.dataoffsets, page.databytecounts)):
-        raise TiffRefusal(f"truncated (a TIFF of {available} bytes)")
+        raise Refusal(f"truncated (a TIFF of {available} bytes)")
 
 
 def _values(page: Any, notes: dict[str, str]) -> np.ndarray:
@@ -138,10 +120,10 @@ def _values(page: Any, notes: dict[str, str]) -> np.ndarray:
     except (ValueError, NotImplementedError, ImportError) as error:
         if page.compression in tifffile.TIFF.DECOMPRESSORS and "codec" not in str(error):
             raise
-        raise TiffRefusal(f"compressed by {_name(page.compression)}, which cannot be decoded here; save it "
+        raise Refusal(f"compressed by {_name(page.compression)}, which cannot be decoded here; save it "
                           "uncompressed, or with LZW or Deflate") from error
     if values.dtype.kind not in "buif":
-        raise TiffRefusal(f"values of type {values.dtype}; convert it to 8 or 16 bit")
+        raise Refusal(f"values of type {values.dtype}; convert it to 8 or 16 bit")
     if "S" not in page.axes:
         values = values.reshape(page.imagelength, page.imagewidth, 1)
     elif page.axes.index("S") < page.axes.index("Y"):  # planar storage
@@ -164,7 +146,7 @@ def _by_photometric(page: Any, values: np.ndarray, notes: dict[str, str]) -> np.
     # The decoder has already converted JPEG's YCbCr to RGB.
     if kind == PHOTOMETRIC.RGB or (kind == PHOTOMETRIC.YCBCR and "JPEG" in _name(page.compression)):
         return _whole_range(page, _bands(page, values, _COLOURS, notes))
-    raise TiffRefusal(f"colours stored as {_name(kind)} with {bands} bands; convert it to grey or RGB")
+    raise Refusal(f"colours stored as {_name(kind)} with {bands} bands; convert it to grey or RGB")
 
 
 def _bands(page: Any, values: np.ndarray, wanted: int, notes: dict[str, str]) -> np.ndarray:
@@ -181,7 +163,7 @@ def _bands(page: Any, values: np.ndarray, wanted: int, notes: dict[str, str]) ->
     if bands == _COLOURS:
         notes["bands"] = "three bands without a meaning are read as red, green and blue"
         return values
-    raise TiffRefusal(_too_many(bands))
+    raise Refusal(_too_many(bands))
 
 
 def _too_many(bands: int) -> str:
@@ -215,6 +197,10 @@ def _from_cmyk(values: np.ndarray) -> np.ndarray:
     top = float(np.iinfo(values.dtype).max)
     light = top - values.astype(np.float64)
     return np.floor(light[..., :3] * light[..., 3:] / top + 0.5).astype(values.dtype)
+
+
+def _bytes_of(page: Any, tag: int) -> bytes | None:
+    return bytes(page.tags[tag].value) if tag in page.tags else None
 
 
 def _turn(value: Any) -> int:

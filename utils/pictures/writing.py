@@ -2,49 +2,56 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from utils.errors import UserError
 from utils.files import atomic_write
-from utils.pictures.metadata import Metadata, into_png
+from utils.pictures.content import Metadata, Refusal
+from utils.pictures.encoding import encode
+from utils.pictures.formats import BY_SUFFIX, DEEP, WRITABLE, Format
 from utils.pictures.picture import Picture
 
-_LOSSY = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95], ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95]}
-_ONLY_8_BIT = {".jpg", ".jpeg", ".bmp"}
-WRITABLE = _ONLY_8_BIT | {".png", ".tif", ".tiff"}
+
+def format_of(path: Path) -> Format:
+    """The format of a file to be written, by its suffix.
+
+    Raises:
+        UserError: pictures are not written with this suffix.
+    """
+    if path.suffix.lower() not in BY_SUFFIX:
+        raise UserError(f"{path}: pictures are written as {', '.join(WRITABLE)}, not {path.suffix or 'without suffix'}")
+    return BY_SUFFIX[path.suffix.lower()]
 
 
-def write_picture(path: str | Path, pixels: np.ndarray, metadata: Metadata | None = None) -> Path:
+def write_picture(path: str | Path, pixels: np.ndarray, metadata: Metadata | None = None, *,
+                  quality: int | None = None) -> Path:
     """Write a picture atomically.
 
     Args:
-        path: the suffix selects PNG, TIFF, JPEG (quality 95) or BMP; PNG if there is no suffix.
-        pixels: (H, W), (H, W, 1) or (H, W, 3) RGB, ``uint8`` or ``uint16`` (PNG and TIFF only).
-        metadata: colour profile and EXIF record; written to PNG only.
+        path: the suffix selects the format; PNG if there is no suffix.
+        pixels: (H, W), (H, W, 1) or (H, W, 3) RGB, ``uint8`` or ``uint16`` (PNG, TIFF and HEIC only).
+        metadata: colour profile, EXIF record and XMP packet of a source; written as those of an upright picture of
+            this size, without thumbnail, to all formats but BMP.
+        quality: 1 to 100, for JPEG, WebP, HEIC and AVIF; by default 95.
 
     Returns:
         The path of the written file.
 
     Raises:
-        UserError: the format cannot store the picture, or the disk is full.
+        UserError: the format cannot store the picture, its library is missing, or the disk is full.
         ValueError: pixels of another shape or type.
     """
     path = Path(path)
     path = path if path.suffix else path.with_suffix(".png")
-    suffix = path.suffix.lower()
     picture = Picture(pixels[..., None] if pixels.ndim == 2 else pixels, path)
-    if suffix not in WRITABLE:
-        raise UserError(f"{path}: pictures are written as {', '.join(sorted(WRITABLE))}, not {suffix}")
-    if picture.bit_depth == 16 and suffix in _ONLY_8_BIT:
-        raise UserError(f"{path}: {suffix} holds 8 bit only; write 16 bit as .png or .tif")
-    stored = picture.pixels if picture.is_grey else cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(suffix, stored, _LOSSY.get(suffix, []))
-    if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode {stored.shape} of {stored.dtype}")
-    content = encoded.tobytes()
-    if metadata and suffix == ".png":
-        content = into_png(content, metadata, picture.pixels.shape[2])
+    target = format_of(path)
+    if picture.bit_depth == 16 and not target.deep:
+        raise UserError(f"{path}: {path.suffix} holds 8 bit only; write 16 bit as {', '.join(DEEP)}")
+    about = (metadata or Metadata()).of_result(picture.size, picture.pixels.shape[2])
+    try:
+        content = encode(picture.pixels, target, about, quality)
+    except Refusal as refusal:
+        raise UserError(f"{path}: {refusal}") from refusal
     with atomic_write(path, durable=False) as temporary:
         temporary.write_bytes(content)
     return path

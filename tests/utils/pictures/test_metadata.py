@@ -71,15 +71,15 @@ def test_a_result_holds_profile_and_upright_record(tmp_path, dtype):
     path = write_picture(tmp_path / "fused.png", pixels, result_metadata([Metadata(), metadata], pixels))
     with Image.open(path) as image:
         assert image.info["icc_profile"] == SRGB
-        assert image.getexif().get(MAKE) == "a camera" and ORIENTATION not in image.getexif()
+        assert image.getexif().get(MAKE) == "a camera" and image.getexif()[ORIENTATION] == 1
     assert np.array_equal(read_picture(path).pixels, pixels)
 
 
-def test_the_last_source_that_has_a_profile_counts_and_one_that_does_not_fit_is_named_once(caplog, monkeypatch):
+def test_the_first_source_that_has_a_profile_counts_and_one_that_does_not_fit_is_named_once(caplog, monkeypatch):
     monkeypatch.setattr(notes, "_noted", set())
     other = SRGB + b"other"
-    assert result_metadata([Metadata(other), Metadata(SRGB)], RGB).icc == SRGB
-    assert result_metadata([Metadata(SRGB), Metadata()], RGB).icc == SRGB
+    assert result_metadata([Metadata(other), Metadata(SRGB)], RGB).icc == other
+    assert result_metadata([Metadata(), Metadata(SRGB)], RGB).icc == SRGB
     assert not caplog.messages
     for _ in range(2):
         assert result_metadata([Metadata(SRGB), Metadata(LAB)], RGB).icc == SRGB

@@ -219,13 +219,13 @@ def test_a_turn_by_exif_is_named_where_sizes_differ(tmp_path):
 
 def test_what_is_there_and_not_read_is_named(tmp_path):
     wanted = infrared_folders(tmp_path, ir="ab", vi="b")
-    (tmp_path / "vi" / "a.HEIC").write_bytes(b"x")
+    (tmp_path / "vi" / "a.JXL").write_bytes(b"x")
     picture(tmp_path / "ir" / "day2" / "more" / "c.png")
     (tmp_path / "ir" / "nothing.png").mkdir()
     found = find_pairs(wanted, "any")
     assert [pair.stem for pair in found.pairs] == ["b"]
     assert any("day2: a folder with pictures, not read" in line for line in found.problems)
-    assert any("not read, as of another kind: a.HEIC" in line for line in found.problems)
+    assert any("not read, as of another kind: a.JXL" in line for line in found.problems)
     assert len(found.problems) == 3
 
 
