@@ -14,6 +14,7 @@ from utils.version import VERSION
 COMMANDS = {
     "fuse": ("app.fuse", "fuse pictures: infrared and visible, exposures, focus series"),
     "metrics": ("metrics.__main__", "score fused pictures against their sources"),
+    "leaderboard": ("metrics.leaderboard", "rank methods by their results files"),
     "train": ("selftrain", "train a model from an option file (stage 2: --stage2)"),
     "downstream": ("downstream.__main__", "train and score segmentation or detection on fused pictures"),
     "check": ("data.check", "look through the data sets that an option file names"),
@@ -24,7 +25,7 @@ STAGE2 = "selftrain_multimodal"
 
 def usage() -> str:
     """The text of ``defusionpp --help``."""
-    lines = [f"  {name:<10} {says}" for name, (_, says) in COMMANDS.items()]
+    lines = [f"  {name:<11} {says}" for name, (_, says) in COMMANDS.items()]
     return "\n".join(["usage: defusionpp COMMAND ...", "", *lines, "",
                       "`defusionpp COMMAND --help` says more, `defusionpp --version` the version."])
 

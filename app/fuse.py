@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.cli import USER_MISTAKE, finishing
+from utils.cli import USER_MISTAKE, Parser, finishing
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,20 +38,13 @@ what it cannot line up credibly is fused as it lies, with a note. Exit code 0:
 all fused, 2: something was left out or does not line up, 130: interrupted."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports mistakes as `UserError`: one line, exit code 2."""
-
-    def error(self, message: str) -> None:
-        raise UserError(f"{message}; command line; see {self.prog} --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     def layout(prog: str) -> argparse.HelpFormatter:
         return argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=80)
 
-    line = _Parser("defusionpp fuse", description="Fuse registered pictures of one scene, or many scenes.",
-                   epilog=EXAMPLES, formatter_class=layout, allow_abbrev=False)
+    line = Parser("defusionpp fuse", description="Fuse registered pictures of one scene, or many scenes.",
+                  epilog=EXAMPLES, formatter_class=layout, allow_abbrev=False)
     line.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE",
                       help="two or more pictures of a scene, a thermal camera's file, or a folder of scenes")
     line.add_argument("--ir", type=Path, metavar="PATH", help="the infrared picture, or a folder of them")

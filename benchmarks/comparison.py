@@ -1,5 +1,7 @@
 """Makes the comparison in docs/report: all methods on the simulated demo pairs of the three tasks.
 
+Beside each task's page lie the results files of the methods, for `defusionpp leaderboard`.
+
     python -m benchmarks.comparison docs/report [--weights [FILE ...]]
 
 Uses the weights in pretrained/, or the given files; ``--weights`` without a file compares only methods without weights.
@@ -24,7 +26,7 @@ from metrics.folders import Method, find_scenes, find_sources, with_truths
 from metrics.index import Chapter, write_index
 from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison, file_name
-from metrics.report import write_report
+from metrics.report import definitions, write_report
 from metrics.scores import one_line
 from models.external import Program
 from models.fuser import Fuser
@@ -140,7 +142,7 @@ def load_weightless(methods: dict[str, tuple[str, dict]]) -> dict[str, Fuser]:
 
 
 def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], provenance: dict) -> Chapter:
-    """Fuse and score one task, and write ``out/<task>/report.html``."""
+    """Fuse and score one task, and write its page and results files to ``out/<task>/``."""
     task, place = TASKS[name], name.lower()
     sources = (find_sources(demo / "ivf" / "ir", demo / "ivf" / "vi") if name == "IVF"
                else find_scenes(demo / place / "input"))
@@ -154,6 +156,8 @@ def write_page(demo: Path, out: Path, name: str, learned: dict[str, Fuser], prov
     write_report(comparison, out / place, title=f"{task.title}: simulated pairs", note=f"{NOTE} {task.note}",
                  provenance=provenance, count=SHOWN,
                  links={"All tasks": "../index.html"}, limits=LIMITS, markdown=False)
+    comparison.write_results(out / place, {**provenance, "sources": f"python -m data.demo, {place}",
+                                           "definitions": definitions(names)})
     return Chapter(place, task.title, task.note, comparison, draw_sheet(comparison, task.sides))
 
 

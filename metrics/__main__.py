@@ -25,6 +25,7 @@ from metrics.pictures import PictureLimits
 from metrics.ranking import Comparison
 from metrics.report import ARROWS, decimals, definitions, write_report
 from metrics.scores import told
+from metrics.text import columns
 from utils import cli
 from utils.errors import UserError
 from utils.files import check_folder
@@ -32,16 +33,9 @@ from utils.pictures.reading import ReadingRule
 from utils.version import VERSION, commit
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports mistakes as `UserError`: one line, exit code 2."""
-
-    def error(self, message: str) -> None:
-        raise UserError(f"{message}; command line; see python -m metrics --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    line = _Parser("python -m metrics", description="Score fused pictures against their sources.",
+    line = cli.Parser("python -m metrics", description="Score fused pictures against their sources.",
                    epilog="Without --out the table is printed and nothing is written.")
     line.add_argument("--list", action="store_true", help="print the table of metrics and stop")
     line.add_argument("--a", type=Path, metavar="DIR", help="first sources (infrared, over-exposed, near)")
@@ -112,7 +106,7 @@ def metric_table() -> str:
         rows.append([metric.name, metric.key, "".join(metric.inputs).upper(), metric.better,
                      f"{metric.low:g} .. {metric.high:g}", metric.cost, str(metric.min_side), metric.definition,
                      metric.says])
-    return _columns(rows, left=(0, 1, 2, 3, 5, 7, 8))
+    return columns(rows, left=(0, 1, 2, 3, 5, 7, 8))
 
 
 def score_table(comparison: Comparison) -> str:
@@ -130,7 +124,7 @@ def score_table(comparison: Comparison) -> str:
             place = ranks.get(method, {}).get(name, math.inf) if several else math.inf
             row.append(f"{mean[name]:.{digits}f}" + ("*" if place < 2 else "+" if place < 3 else " "))
         rows.append(row)
-    return _columns(rows, left=(0,))
+    return columns(rows, left=(0,))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -173,13 +167,6 @@ def _write(comparison: Comparison, options: argparse.Namespace, names: Sequence[
                               provenance={key: value for key, value in provenance.items() if key != "definitions"},
                               stems=options.show, count=options.pictures, limits=limits)
     return files
-
-
-def _columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Rows as aligned text columns, separated by two blanks."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return "\n".join("  ".join(text.ljust(width) if place in left else text.rjust(width)
-                               for place, (text, width) in enumerate(zip(row, widths))).rstrip() for row in rows)
 
 
 if __name__ == "__main__":

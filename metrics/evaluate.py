@@ -1,9 +1,10 @@
 """Scores many pairs in worker processes, concurrently with a program that does other work such as fusing."""
 
+import hashlib
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,24 +97,24 @@ class Scorer:
             progress: called after each pair.
             without: stems to leave out, such as those of results that could not be written.
         """
-        values, sizes, problems = {}, {}, []
+        values, sizes, checksums, problems = {}, {}, {}, []
         for stem, future in self._futures.items():
             if stem in without:
                 continue
             try:
-                row, size, lines = future.result()
+                scored = future.result()
             except BrokenExecutor:
-                row, size, lines = {}, (0, 0), ["not scored: the scoring process was killed"]
+                scored = _Scored(problem="not scored: the scoring process was killed")
             except Exception as error:
-                row, size, lines = {}, (0, 0), [f"not scored ({type(error).__name__}: {error})"]
-            problems += [f"{stem}: {line}" for line in lines]
-            if row:
-                values[stem], sizes[stem] = row, size
+                scored = _Scored(problem=f"not scored ({type(error).__name__}: {error})")
+            problems += [f"{stem}: {scored.problem}"] if scored.problem else []
+            if scored.values:
+                values[stem], sizes[stem], checksums[stem] = scored.values, scored.size, scored.checksums
             if progress is not None:
                 progress()
         self.close()
         seconds = {stem: value for stem, value in self._seconds.items() if stem in values}
-        return Scores(self.names, values, seconds, sizes, tuple(problems), self.colour, self.rule)
+        return Scores(self.names, values, seconds, sizes, checksums, tuple(problems), self.colour, self.rule)
 
     def close(self) -> None:
         if self._owns_pool:
@@ -181,24 +182,47 @@ def comparison_of(scores: Mapping[str, Scores], sources: PairList, folders: Mapp
     return Comparison(sources, methods, next(iter(scores.values())).names, dict(scores))
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """What a worker found out about one pair; no values and a problem if it cannot be scored."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
+    checksums: tuple[str, ...] = ()
+    problem: str = ""
+
+
 def _score(names: tuple[str, ...], colour: str, a: Picture | SourceFiles, b: Picture | None, f: Picture,
-           truth: Picture | None = None) -> tuple[dict[str, float], tuple[int, int], list[str]]:
-    """The job of a worker: (values, (width, height), problems); without values if the triple cannot be scored."""
+           truth: Picture | None = None) -> _Scored:
+    """The job of a worker."""
     try:
         a, b = read_sources(a.pair, a.rule, a.layout) if isinstance(a, SourceFiles) else (_read(a), _read(b))
         f, truth = _read(f), None if truth is None else _read(truth)
     except UserError as error:
-        return {}, (0, 0), [str(error)]
-    size = (f.shape[1], f.shape[0])
+        return _Scored(problem=str(error))
     if not a.shape[:2] == b.shape[:2] == f.shape[:2]:
         told = ", ".join(f"{x.shape[1]} x {x.shape[0]}" for x in (a, b, f))
-        return {}, size, [f"sizes differ (first, second, fused: {told}); not scored"]
-    possible = [name for name in names if truth is not None or "t" not in METRICS[name].inputs]
+        return _Scored(problem=f"sizes differ (first, second, fused: {told}); not scored")
+    compared = {name for name in names if "t" in METRICS[name].inputs}
+    possible = [name for name in names if truth is not None or name not in compared]
     try:
         values = compute(possible, a, b, f, colour=colour, truth=truth)
     except UserError as error:
-        return {}, size, [str(error)]
-    return {name: values.get(name, math.nan) for name in names}, size, []
+        return _Scored(problem=str(error))
+    used = [a, b, truth] if compared and truth is not None else [a, b]
+    return _Scored({name: values.get(name, math.nan) for name in names}, (f.shape[1], f.shape[0]),
+                   tuple(pixel_checksum(picture) for picture in used))
+
+
+def pixel_checksum(picture: np.ndarray) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a picture's size and values, whatever file they came from.
+
+    Args:
+        picture: (H, W), (H, W, 1) or (H, W, 3), uint8.
+    """
+    channels = picture.shape[2] if picture.ndim == 3 else 1
+    head = f"{picture.shape[0]} {picture.shape[1]} {channels} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(picture).tobytes()).hexdigest()[:16]
 
 
 def _read(picture: Picture) -> np.ndarray:

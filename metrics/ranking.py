@@ -46,9 +46,8 @@ def direction(name: str) -> str:
     return METRICS[name].better
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The scores of several methods.
+class Ranking:
+    """Ranks of several methods on the same pairs.
 
     Ranks compare means over the same pairs. Therefore a method that lacks a score for some pair is shown but not
     ranked. The same holds for a method for which a metric that others have is never defined (such as CC of constant
@@ -56,25 +55,14 @@ class Comparison:
     defined for all ranked methods.
 
     Attributes:
-        sources: the pairs.
-        methods: the result folders, in the order given.
+        stems: the pairs.
         names: the metrics.
         scores: method name -> its scores.
     """
 
-    sources: PairList
-    methods: tuple[Method, ...]
+    stems: tuple[str, ...]
     names: tuple[str, ...]
     scores: dict[str, Scores]
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        return tuple(pair.stem for pair in self.sources.pairs)
-
-    @property
-    def rule(self) -> ReadingRule:
-        """How the values of the sources were mapped on reading."""
-        return next(iter(self.scores.values())).rule
 
     @cached_property
     def undefined(self) -> dict[str, tuple[str, ...]]:
@@ -122,12 +110,42 @@ class Comparison:
         means = self.mean_ranks()
         return sorted(self.ranked, key=lambda name: means.get(name, 0.0)) + list(self.partial)
 
+    def rank_notes(self) -> list[str]:
+        """One line for each metric ranked on fewer pairs, and for each method not ranked for lack of a metric."""
+        lines = [f"{metric}: ranked on {len(stems)} of {len(self.stems)} pairs, where every ranked method is defined"
+                 for metric, stems in self.shared.items() if len(self.ranked) > 1 and len(stems) < len(self.stems)]
+        return lines + [f"{name}: not ranked, as {', '.join(lacking)} cannot be computed for any pair"
+                        for name, lacking in self.undefined.items() if lacking]
+
+
+@dataclass(frozen=True)
+class Comparison(Ranking):
+    """The scores of several methods whose pictures are at hand.
+
+    Attributes:
+        sources: the pairs.
+        methods: the result folders, in the order given.
+        names, scores: see `Ranking`.
+    """
+
+    sources: PairList
+    methods: tuple[Method, ...]
+    names: tuple[str, ...]
+    scores: dict[str, Scores]
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        return tuple(pair.stem for pair in self.sources.pairs)
+
+    @property
+    def rule(self) -> ReadingRule:
+        """How the values of the sources were mapped on reading."""
+        return next(iter(self.scores.values())).rule
+
     def problems(self) -> list[str]:
         """One line for each item that was not scored: unpaired sources, missing results, wrong sizes."""
         lines = list(self.sources.problems)
-        if len(self.ranked) > 1:
-            lines += [f"{metric}: ranked on {len(stems)} of {len(self.stems)} pairs, where every ranked method is "
-                      "defined" for metric, stems in self.shared.items() if len(stems) < len(self.stems)]
+        lines += self.rank_notes()
         for method in self.methods:
             lines += [f"{method.name}: {line}" for line in method.problems]
             if method.missing:
@@ -137,8 +155,6 @@ class Comparison:
             undefined = {name: int(np.isnan(scores.column(name)).sum()) for name in self.names}
             lines += [f"{method.name}: {name} is not defined for {count} of {len(scores.values)} pairs, left out of "
                       "its mean" for name, count in undefined.items() if count]
-            if lacking := self.undefined.get(method.name):
-                lines.append(f"{method.name}: not ranked, as {', '.join(lacking)} cannot be computed for any pair")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -151,7 +167,9 @@ class Comparison:
                 "problems": self.problems()}
 
     def write(self, folder: str | Path, provenance: Provenance) -> list[Path]:
-        """Write ``comparison.csv``, ``scores.json`` and, for each method, ``scores_<method>.csv``.
+        """Write ``comparison.csv``, ``scores.json`` and, for each method, its scores as CSV and as a results file.
+
+        The latter are ``scores_<method>.csv`` and ``results_<method>.json`` (see `write_results`).
 
         Returns:
             The files.
@@ -164,6 +182,19 @@ class Comparison:
             if scores.values:
                 files.append(folder / f"scores_{file_name(name)}.csv")
                 scores.write_csv(files[-1], {**provenance, "method": name})
+        return files + self.write_results(folder, provenance)
+
+    def write_results(self, folder: Path, provenance: Provenance) -> list[Path]:
+        """Write ``results_<method>.json`` for each method with scores: what ``defusionpp leaderboard`` reads.
+
+        Args:
+            folder: output folder.
+            provenance: with ``definitions`` and ``version``.
+        """
+        scored = {name: scores for name, scores in self.scores.items() if scores.values}
+        files = [folder / f"results_{file_name(name)}.json" for name in scored]
+        for path, (name, scores) in zip(files, scored.items()):
+            scores.write_json(path, {**provenance, "method": name})
         return files
 
     def _rows(self) -> list[list[str]]:

@@ -23,8 +23,8 @@ def record_scores(scores: Scores, sources: PairList, folder: Path, provenance: P
         scores: of this process's pairs.
         sources: the pairs of the whole data set.
         folder: the result folder, named after the run, with the pictures in ``test_images``.
-        provenance: how the numbers were made; the definitions of the metrics, the colour handling, the
-            layout and the reading rule are added.
+        provenance: how the numbers were made; the method's name, the definitions of the metrics, the colour
+            handling, the layout and the reading rule are added.
         report: write the reports.
 
     Returns:
@@ -38,8 +38,9 @@ def record_scores(scores: Scores, sources: PairList, folder: Path, provenance: P
         log.warning("%s", line)
     stacks = [pair for pair in sources.pairs if len(sources.sources(pair)) > 2]
     unscored = f"{len(stacks)} of {len(sources.pairs)} scenes, which have more than two pictures; metrics are of pairs"
-    provenance = {**provenance, "layout": sources.task, "colour": scores.colour, **told(scores.rule),
-                  "definitions": definitions(scores.names), **({"not scored": unscored} if stacks else {})}
+    provenance = {**provenance, "method": folder.name, "layout": sources.task, "colour": scores.colour,
+                  **told(scores.rule), "definitions": definitions(scores.names),
+                  **({"not scored": unscored} if stacks else {})}
     scores.write_csv(folder / "metrics.csv", provenance)
     scores.write_json(folder / "metrics.json", provenance)
     if stacks:

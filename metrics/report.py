@@ -12,7 +12,7 @@ import cv2
 
 from metrics.pictures import PictureLimits, ShownPair, choose_stems, crop_at, encode_all, load_pairs
 from metrics.plots import MAX_DOTS, make_plot
-from metrics.ranking import Comparison, direction, file_name
+from metrics.ranking import Comparison, Ranking, direction, file_name
 from metrics.scores import Provenance, one_line
 from metrics.table import METRICS
 from utils.files import atomic_write
@@ -116,7 +116,7 @@ def decimals(values: Sequence[float]) -> int:
 
 def describe(comparison: Comparison, title: str, provenance: Provenance, note: str = "") -> dict[str, Any]:
     """The content of a comparison for the HTML and Markdown templates."""
-    lines = _lines(comparison)
+    lines = table_lines(comparison)
     return {
         "title": title,
         "note": note,
@@ -136,7 +136,7 @@ def describe(comparison: Comparison, title: str, provenance: Provenance, note: s
     }
 
 
-def _lines(comparison: Comparison) -> tuple[Line, ...]:
+def table_lines(comparison: Ranking) -> tuple[Line, ...]:
     """The rows of the table: ranked methods by mean rank, then methods with only some pairs."""
     order, ranks, mean_ranks = comparison.order(), comparison.ranks(), comparison.mean_ranks()
     means = {method: comparison.scores[method].mean() for method in order}

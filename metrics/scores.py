@@ -26,6 +26,7 @@ class Scores:
         values: stem -> metric -> value; NaN if a metric is not defined for the pair.
         seconds: stem -> fusing time in seconds, if given.
         sizes: stem -> (width, height) in pixels.
+        checksums: stem -> checksums of the two sources, and of the ground truth if a metric used it, as scored.
         problems: one line for each pair or value that could not be scored.
         colour: ``grey`` or ``channels``.
         rule: how the values of the sources were mapped on reading.
@@ -35,6 +36,7 @@ class Scores:
     values: dict[str, dict[str, float]]
     seconds: dict[str, float] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    checksums: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     colour: str = "grey"
     rule: ReadingRule = AS_STORED
@@ -67,6 +69,7 @@ class Scores:
             "mean": _plain(self.mean()),
             "std": _plain(self.std()),
             "pairs": {stem: {"size": list(self.sizes[stem]) if stem in self.sizes else None,
+                             "checksums": list(self.checksums.get(stem, ())),
                              "seconds": self.seconds.get(stem), "scores": _plain(row)}
                       for stem, row in self.values.items()},
             "problems": list(self.problems),
@@ -102,7 +105,7 @@ def merge(parts: Sequence[Scores]) -> Scores:
     first = parts[0]
     stems = sorted(stem for part in parts for stem in part.values)
     joined = {name: {stem: value for part in parts for stem, value in getattr(part, name).items()}
-              for name in ("values", "seconds", "sizes")}
+              for name in ("values", "seconds", "sizes", "checksums")}
     ordered = {name: {stem: table[stem] for stem in stems if stem in table} for name, table in joined.items()}
     problems = tuple(line for part in parts for line in part.problems)
     return Scores(first.names, **ordered, problems=problems, colour=first.colour, rule=first.rule)

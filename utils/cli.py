@@ -5,6 +5,7 @@ Kept free of heavy imports: scripts load this module before the libraries that t
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -29,6 +30,13 @@ EXTRAS = {"matplotlib": "report", "jinja2": "report", "markupsafe": "report",
 
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _Handler = Callable[[int, "FrameType | None"], object]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports mistakes as `UserError`: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; command line; see {self.prog} --help")
 
 
 class Stopped(KeyboardInterrupt):

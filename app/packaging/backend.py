@@ -24,7 +24,8 @@ NAME = "defusionpp"
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = {"tests", "benchmarks"}
 # Commands in texts of the checkout -> commands of the installed package.
-COMMANDS = {"python -m metrics": "defusionpp metrics", "python -m data.check": "defusionpp check",
+COMMANDS = {"python -m metrics.leaderboard": "defusionpp leaderboard",
+            "python -m metrics": "defusionpp metrics", "python -m data.check": "defusionpp check",
             "python -m models.export": "defusionpp export", "python selftrain.py": "defusionpp train",
             "python selftrain_multimodal.py": "defusionpp train --stage2", "python -m app": "defusionpp",
             "python test.py": "python -m defusionpp.test"}

@@ -9,7 +9,10 @@ import pytest
 
 from benchmarks import comparison
 from data import demo
-from metrics import COMMON
+from metrics import COMMON, leaderboard
+from metrics.leaderboard import make_leaderboards
+from metrics.results import read_result, results_in
+from tests.conftest import ROOT
 from tests.metrics.browser import Browser, find_chromium
 from utils.errors import UserError
 
@@ -57,6 +60,15 @@ def test_index_and_readme_lead_to_files_that_are_there(folder):
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
 
 
+def test_results_files_make_the_leaderboard_of_each_task(folder, capsys):
+    assert leaderboard.main([str(folder / name.lower()) for name in comparison.TASKS]) == 0
+    tables = capsys.readouterr().out.split("\n\n")
+    for table, task in zip(tables, comparison.TASKS.values()):
+        methods = {*comparison.EVERYWHERE, *task.methods}
+        assert table.startswith(f"{len(methods)} methods on ") and all(f" {name} " in table for name in methods)
+    assert len(tables) == len(comparison.TASKS)
+
+
 def test_sheets_hold_a_row_for_each_picture(folder):
     sheet = cv2.imread(str(folder / "mff" / "pictures.jpg"))
     rows = 2 + len(comparison.EVERYWHERE) + len(here(comparison.TASKS["MFF"]))
@@ -95,3 +107,11 @@ def test_index_fits_and_asks_for_its_own_files_only(folder, width):
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate("[...document.images].map(image => image.naturalWidth > 0)") == [True] * 3
         assert page.complaints == [] and all(one.startswith(folder.as_uri()) for one in page.requests)
+
+
+@pytest.mark.parametrize("name", comparison.TASKS)
+def test_the_baselines_of_the_repository_can_be_compared(name):
+    results = [read_result(path) for _, path in results_in([str(ROOT / "docs" / "report" / name.lower())])]
+    methods = {*comparison.EVERYWHERE, *comparison.TASKS[name].methods}
+    (board,), refused = make_leaderboards(results)
+    assert methods < set(board.ranked) and set(COMMON) <= set(board.names) and len(board.stems) >= 3 and not refused

@@ -368,7 +368,7 @@ def test_no_cell_is_a_formula_and_no_name_too_long(tmp_path):
     cells = [cell for path in tmp_path.glob("*.csv") for row in csv.reader(path.open()) for cell in row]
     assert "'=cmd()" in cells and "'@sum" in cells
     assert "-1" in cells and not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
-    assert all(len(path.name) < 120 for path in tmp_path.iterdir()) and len(list(tmp_path.iterdir())) == 5
+    assert all(len(path.name) < 120 for path in tmp_path.iterdir()) and len(list(tmp_path.iterdir())) == 7
     assert file_name("x" * 300) != file_name("x" * 301)
 
 
@@ -395,8 +395,8 @@ def test_command_writes_and_prints(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert code == 0 and "SSIM↑" in printed and "MSE↓" in printed
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"comparison.csv", "scores.json", "scores_Mean.csv", "scores_First.csv", "report.html",
-                     "report.md", "report_files"}
+    assert names == {"comparison.csv", "scores.json", "scores_Mean.csv", "scores_First.csv", "results_Mean.json",
+                     "results_First.json", "report.html", "report.md", "report_files"}
     stored = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert stored["provenance"]["definitions"]["SSIM"] == "SSIM@VIFB"
     assert stored["methods"]["Mean"]["colour"] == "channels"
