@@ -143,7 +143,8 @@ def text_table(board: Leaderboard) -> str:
     rows = [["", "method", "mean rank", *(f"{name}{ARROWS[METRICS[name].better]} " for name in board.names), "version"]]
     for line in table_lines(board):
         cells = [f"{cell.mean}{MARKS[cell.place]}" for cell in line.cells]
-        rows.append([places.get(line.method, ""), line.method, line.mean_rank, *cells, board.versions[line.method]])
+        place = places.get(line.method, "")
+        rows.append([place if place.endswith("=") else f"{place} ", line.method, line.mean_rank, *cells, board.versions[line.method]])
     return f"{heading(board)}\n{columns(rows, left=(1, len(rows[0]) - 1))}"
 
 
