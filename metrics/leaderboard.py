@@ -144,7 +144,8 @@ def text_table(board: Leaderboard) -> str:
     for line in table_lines(board):
         cells = [f"{cell.mean}{MARKS[cell.place]}" for cell in line.cells]
         place = places.get(line.method, "")
-        rows.append([place if place.endswith("=") else f"{place} ", line.method, line.mean_rank, *cells, board.versions[line.method]])
+        rows.append([place if place.endswith("=") else f"{place} ", line.method, line.mean_rank, *cells,
+                     board.versions[line.method]])
     return f"{heading(board)}\n{columns(rows, left=(1, len(rows[0]) - 1))}"
 
 
