@@ -17,6 +17,7 @@ from utils.errors import UserError
 
 if TYPE_CHECKING:
     from app.align import Aligner
+    from app.files import Files
     from app.jobs import Job, Jobs
     from app.thermal import Thermal
     from models.fuser import Fuser
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--ir", type=Path, metavar="PATH", help="the infrared picture, or a folder of them")
     line.add_argument("--vi", type=Path, metavar="PATH", help="the visible picture, or a folder of them")
     line.add_argument("-o", "--out", type=Path, required=True, metavar="PATH",
-                      help="the fused picture (.png, .tif, .jpg, .bmp), or a folder")
+                      help="the fused picture (.png, .tif, .jpg, .webp, .heic, .avif, .bmp), or a folder")
     line.add_argument("--task", type=str.upper, choices=["IVF", "MEF", "MFF"], help="say what the pictures are")
     line.add_argument("--align", choices=["none", "auto", "translation", "affine", "homography"], default="none",
                       help="line the pictures up first: auto finds shift, turn and scale; default: none")
@@ -67,12 +68,21 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--depth", type=Path, metavar="FILE",
                       help="focus series only: also write which picture is sharp at each place, 16-bit grey; "
                            "black is the first picture given, white the last (.png, .tif)")
+    kept = line.add_argument_group("files", "pictures are read and written as docs/DATA.md lists")
+    kept.add_argument("--format", choices=["png", "tif", "jpg", "webp", "heic", "avif", "bmp"],
+                      help="of results in a folder; default: png")
+    kept.add_argument("--quality", type=percent, metavar="1..100", help="of .jpg, .webp, .heic, .avif; default: 95")
+    kept.add_argument("--bits", type=int, choices=[8, 16], help="a channel; default: those of the deepest picture")
+    kept.add_argument("--raw", choices=["camera", "linear"], default="camera",
+                      help="how raw files are developed: with the curve of a picture, or proportional to the light; "
+                           "default: camera")
+    kept.add_argument("--range", type=limits, metavar="RANGE",
+                      help="which values become black and white: full (all of the type), minmax (those of the scene) "
+                           "or percentile (without its extreme 0.5 %%); of infrared beside visible, the infrared's; "
+                           "thermal cameras: LOW:HIGH in degrees Celsius such as 20:40")
     heat = line.add_argument_group("thermal cameras", "FLIR and DJI JPEGs with temperatures inside; see docs/DATA.md")
     heat.add_argument("--palette", metavar="NAME", help="show temperature as colour over the fused detail: iron, "
                       "white-hot, black-hot, rainbow, turbo")
-    heat.add_argument("--range", type=degrees, metavar="LOW:HIGH",
-                      help="degrees Celsius that become black and white, or the ends of the palette, such as 20:40; "
-                           "default: from each picture, without its extreme 0.5 %%")
     heat.add_argument("--colour-bar", action="store_true", help="add the palette's degrees on the right")
     heat.add_argument("--temperatures", type=Path, metavar="FILE",
                       help="also write the temperatures, degrees Celsius in 32-bit floats, pixel for pixel with the "
@@ -87,20 +97,34 @@ def parser() -> argparse.ArgumentParser:
     return line
 
 
-def degrees(text: str) -> tuple[float, float]:
-    """The two temperatures of ``--range LOW:HIGH``.
+def percent(text: str) -> int:
+    """The number of ``--quality``.
 
     Raises:
-        argparse.ArgumentTypeError: not two increasing numbers.
+        argparse.ArgumentTypeError: not a whole number from 1 to 100.
     """
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 to 100")
+    return int(text)
+
+
+def limits(text: str) -> str | tuple[float, float]:
+    """The word of ``--range``, or its two temperatures LOW:HIGH.
+
+    Raises:
+        argparse.ArgumentTypeError: neither a word nor two increasing numbers.
+    """
+    if text in ("full", "minmax", "percentile"):
+        return text
     low, _, high = text.partition(":")
     try:
-        limits = float(low), float(high)
+        ends = float(low), float(high)
     except ValueError:
-        limits = 0.0, 0.0
-    if not -inf < limits[0] < limits[1] < inf:
-        raise argparse.ArgumentTypeError(f"{text}: give two rising temperatures in degrees Celsius, such as 20:40")
-    return limits
+        ends = 0.0, 0.0
+    if not -inf < ends[0] < ends[1] < inf:
+        raise argparse.ArgumentTypeError(f"{text}: give full, minmax, percentile, or two rising temperatures in "
+                                         "degrees Celsius, such as 20:40")
+    return ends
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -116,21 +140,24 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns 2 if something was left out."""
     given = parser().parse_args(_joined(arguments))
     from app.align import Aligner  # here, so that --help does not load OpenCV
+    from app.files import Files
     from app.jobs import find_jobs
     from app.thermal import Thermal
 
     if given.watch and given.dry_run:
         raise UserError("--watch and --dry-run; command line; give one of them")
     find = partial(find_jobs, given.pictures, given.ir, given.vi, given.out, given.task, given.depth,
-                   given.temperatures, watching=given.watch)
+                   given.temperatures, watching=given.watch, suffix=given.format and f".{given.format}")
     align = Aligner(given.align, given.resize, "fill" if given.fill else "crop", given.align_map,
                     write=not given.dry_run)
-    thermal = Thermal(given.range, given.palette, given.colour_bar, given.temperatures is not None)
+    degrees = given.range if isinstance(given.range, tuple) else None
+    thermal, files = Thermal(degrees, given.palette, given.colour_bar, given.temperatures is not None), Files.of(given)
     found = find()
     thermal.check(found.jobs)
+    files.check([job.out for job in found.jobs])
     kept = _kept(found, resume=given.resume or given.watch, overwrite=given.overwrite or given.dry_run)
     if given.watch:
-        return _watch(given, find, [job for job in found.jobs if job.out in kept], align, thermal)
+        return _watch(given, find, [job for job in found.jobs if job.out in kept], align, thermal, files)
     for line in [*found.problems, *found.notes]:
         sys.stderr.write(f"note: {line}\n")
     fuser, count = None, len(found.jobs) - len(kept)
@@ -141,14 +168,14 @@ def main(arguments: list[str]) -> int:
 
     failures = 0
     for job in _progress(found.jobs):
-        outcome = fuse_scene(job, fuser, align, thermal, kept=job.out in kept)
+        outcome = fuse_scene(job, fuser, align, thermal, files, kept=job.out in kept)
         failures += outcome.amiss
         outcome.say(as_json=given.json)
     return USER_MISTAKE if failures or found.problems else 0
 
 
 def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequence[Job]", align: "Aligner",
-           thermal: "Thermal") -> int:
+           thermal: "Thermal", files: "Files") -> int:
     """Fuse scenes as they arrive until Ctrl-C, then report what is left."""
     folders = [path for path in (given.ir, given.vi, *given.pictures) if path]
     _announce(given, f"watching {' and '.join(map(str, folders))}, Ctrl-C ends it; fusing")
@@ -159,7 +186,7 @@ def _watch(given: argparse.Namespace, find: "Callable[[], Jobs]", done: "Sequenc
     try:
         for job in arriving(folders, lambda: find().jobs, done):
             with finishing():
-                fuse_scene(job, fuser, align, thermal).say(as_json=given.json)
+                fuse_scene(job, fuser, align, thermal, files).say(as_json=given.json)
     finally:
         with suppress(UserError):  # no scene, or a folder was removed
             found = find(watching=False)

@@ -1,15 +1,15 @@
 """Turns the arguments of ``defusionpp fuse`` into jobs: scenes with their output files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.errors import MissingFileError, UserError
 from utils.pictures.codecs import is_picture, list_pictures
+from utils.pictures.formats import WRITABLE
 from utils.pictures.layouts import VISIBLE, Finding, PairPaths, Task, pair_folders, pair_scenes
 from utils.pictures.names import split_stem, word_of
 from utils.pictures.thermal import TEMPERATURE_FILES, is_radiometric
-from utils.pictures.writing import WRITABLE
 
 _DEEP = {".png", ".tif", ".tiff"}
 _DJI_VISIBLE = {"v", "w"}
@@ -62,7 +62,7 @@ class Jobs:
 
 def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | None, out: Path,
               task: Task | None, depth: Path | None = None, temperatures: Path | None = None, *,
-              watching: bool = False) -> Jobs:
+              watching: bool = False, suffix: str | None = None) -> Jobs:
     """Find the scenes named on the command line.
 
     Args:
@@ -73,10 +73,21 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
         depth: a depth map to write in addition; only for files.
         temperatures: where to write temperatures in addition: a file for one scene, a folder for many.
         watching: folders may be empty and files incomplete.
+        suffix: of results in a folder; None for ``.png``.
 
     Raises:
         UserError: inconsistent arguments, no scene, or a result that would replace a source.
     """
+    found = _find(pictures, infrared, visible, out, task, depth, temperatures, watching)
+    if suffix and any(job.out == out for job in found.jobs):
+        raise UserError(f"{out} is a file, whose suffix decides; --format; leave it out, or give a folder")
+    named = [job if job.out == out else replace(job, out=job.out.with_suffix(suffix or ".png")) for job in found.jobs]
+    return _apart(replace(found, jobs=named))
+
+
+def _find(pictures: Sequence[Path], infrared: Path | None, visible: Path | None, out: Path, task: Task | None,
+          depth: Path | None, temperatures: Path | None, watching: bool) -> Jobs:
+    """The jobs, with results in a folder as PNG; see `find_jobs`."""
     if infrared or visible:
         if pictures or not (infrared and visible):
             raise UserError("--ir and --vi go together and without other pictures; command line; "
@@ -94,16 +105,16 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
             raise UserError(f"{pictures[0]} is not a folder; --watch; give --ir DIR --vi DIR, or a folder of scenes")
         warm = [path for path in pictures if is_radiometric(path)] if task in (None, "IVF") and not infrared else []
         if warm:
-            return _apart(Jobs(_warm(pictures, warm, out, depth, temperatures), [], []))
+            return Jobs(_warm(pictures, warm, out, depth, temperatures), [], [])
         if len(pictures) < 2:
             raise UserError(f"{len(pictures) or 'no'} picture{'s' * (not pictures)}; command line; give two or more of "
                             "a scene, a thermal camera's file with temperatures inside, or a folder of scenes")
-        return _apart(Jobs([_named(pictures, out, task, depth, temperatures)], [], []))
+        return Jobs([_named(pictures, out, task, depth, temperatures)], [], [])
     if depth:
         raise UserError(f"{folders[0]} is a folder; --depth; give the files of one focus series in their order")
     if watching and any(folder.resolve() in (out.resolve(), *out.resolve().parents) for folder in folders):
         raise UserError(f"{out} is in a watched folder; -o; give another folder")
-    return _apart(_in_folders(folders, out, task, temperatures, watching))
+    return _in_folders(folders, out, task, temperatures, watching)
 
 
 def _apart(jobs: Jobs) -> Jobs:
@@ -165,7 +176,7 @@ def _named(pictures: Sequence[Path], out: Path, task: Task | None, depth: Path |
     if out.is_dir() or not out.suffix:
         out = out / f"{pictures[0].stem}_fused.png"
     if out.suffix.lower() not in WRITABLE:
-        raise UserError(f"{out}: pictures are written as {', '.join(sorted(WRITABLE))}; -o; give one of these")
+        raise UserError(f"{out}: pictures are written as {', '.join(WRITABLE)}; -o; give one of these")
     if depth and depth.suffix.lower() not in _DEEP:
         raise UserError(f"{depth}: depth maps have 16 bits, {', '.join(sorted(_DEEP))}; --depth; give one of these")
     if depth and task in ("IVF", "MEF"):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from app.align import Aligner
 from app.depth import depth_map
+from app.files import Files
 from app.jobs import Job
 from app.task import Guess, decide_task, short_names
 from app.thermal import Thermal, as_guess
@@ -20,6 +21,7 @@ from utils.errors import UserError
 from utils.pictures.metadata import result_metadata
 from utils.pictures.picture import Picture, metadata_of
 from utils.pictures.profiles import in_one_space
+from utils.pictures.reading import hint_range
 from utils.pictures.thermal import write_temperatures
 from utils.pictures.writing import write_picture
 
@@ -84,7 +86,8 @@ class Outcome:
                 sys.stderr.write("".join(f"note: {line}\n" for line in self.notes))
 
 
-def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, *, kept: bool = False) -> Outcome:
+def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, files: Files, *,
+               kept: bool = False) -> Outcome:
     """Align, fuse and write one scene; without a fuser, only determine its task and alignment.
 
     Args:
@@ -92,6 +95,7 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal
         fuser: the fuser, or None.
         align: aligns the pictures.
         thermal: what to do with temperatures.
+        files: how files are read and written.
         kept: keep the existing result.
     """
     outcome = Outcome(str(job.out), [str(path) for path in job.pictures], "kept")
@@ -100,7 +104,7 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal
     start = time.perf_counter()
     try:
         with _noting(outcome.notes):
-            _fuse(job, fuser, align, thermal, outcome)
+            _fuse(job, fuser, align, thermal, files, outcome)
     except UserError as error:
         outcome.status, outcome.reason = "failed", str(error)
     if outcome.status == "fused":
@@ -108,13 +112,13 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal
     return outcome
 
 
-def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, outcome: Outcome) -> None:
+def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, files: Files, outcome: Outcome) -> None:
     """Fuse the scene and fill in the outcome.
 
     Raises:
         UserError: the scene cannot be read, aligned, fused or written.
     """
-    pictures, heat = thermal.read(job, align.margin)
+    pictures, heat = thermal.read(job, align.margin, files)
     guess = as_guess(heat) if heat else decide_task(job.task, pictures, short_names(job.pictures))
     outcome.task, order = guess.task, guess.order
     outcome.reason = guess.reason + ", --ir and --vi say otherwise" * guess.by_order
@@ -123,17 +127,19 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, out
                         "focus series")
     outcome.status, outcome.celsius = "would be fused", heat and [round(end, 2) for end in heat.limits]
     pictures = in_one_space(_with_roles(pictures, guess))
+    if guess.task == "IVF" and files.rule.value_range == "full":
+        hint_range([pictures[order[0]]])
     ordered, aligned = align([pictures[place] for place in order])
     outcome.notes += aligned.doubts
     if any(aligned.alignments):
         outcome.alignment = [one and one.record() for one in aligned.alignments]
     if fuser is None:
         return
-    fused = fuser(*ordered, task=outcome.task, components=False).fused
+    fused = fuser(*ordered, task=outcome.task, components=False, bits=files.bits_of(job.out)).fused
     celsius = aligned.carried(heat.temperatures, 0) if heat else None
     if heat:
         fused = thermal.shown(fused, celsius, heat.limits)
-    write_picture(job.out, fused, result_metadata(metadata_of(pictures), fused))
+    write_picture(job.out, fused, result_metadata(metadata_of(pictures), fused), quality=files.quality)
     if job.depth:
         as_given = [picture for _, picture in sorted(zip(order, ordered), key=lambda one: one[0])]
         outcome.depth = str(write_picture(job.depth, depth_map(as_given)))
@@ -145,7 +151,7 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, out
 def _with_roles(pictures: Sequence[Picture], guess: Guess) -> list[Picture]:
     """The pictures in the order given; the first for IVF is infrared."""
     infrared = guess.order[0] if guess.task == "IVF" else None
-    return [replace(one, role="infrared" if place == infrared else one.role) for place, one in enumerate(pictures)]
+    return [replace(one, role="infrared" if place == infrared else "none") for place, one in enumerate(pictures)]
 
 
 class _Collector(logging.Handler):

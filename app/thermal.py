@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.files import Files
 from app.task import Guess
 from option.errors import did_you_mean
 from utils.errors import UserError
 from utils.pictures.alignment.apply import Margin
 from utils.pictures.picture import Picture
-from utils.pictures.reading import read_picture
 from utils.pictures.thermal import PALETTES, Limits, ThermalScene, coloured, is_radiometric, read_thermal, with_bar
 
 if TYPE_CHECKING:
@@ -61,8 +61,13 @@ class Thermal:
         if self.asked and jobs and not any(is_radiometric(path) for job in jobs for path in job.pictures):
             raise _cold(jobs[0], self.asked)
 
-    def read(self, job: "Job", margin: Margin) -> tuple[list[Picture], ThermalScene | None]:
+    def read(self, job: "Job", margin: Margin, files: Files) -> tuple[list[Picture], ThermalScene | None]:
         """Read the pictures of a scene; infrared and visible if one of them has temperatures.
+
+        Args:
+            job: the scene.
+            margin: see `read_thermal`.
+            files: how pictures without temperatures are read.
 
         Raises:
             UserError: a file cannot be read, or there are no temperatures although an option needs them.
@@ -79,7 +84,7 @@ class Thermal:
             return [scene.infrared, scene.visible], scene
         if self.asked:
             raise _cold(job, self.asked)
-        return [read_picture(path) for path in job.pictures], None
+        return files.read(job), None
 
     def shown(self, fused: np.ndarray, celsius: np.ndarray, limits: Limits) -> np.ndarray:
         """The fused picture, with temperatures as colour if a palette is given.

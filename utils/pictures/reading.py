@@ -131,9 +131,9 @@ def read_scene(paths: Sequence[Path], rule: ReadingRule, roles: Sequence[Role]) 
     parts = [slice(None)] if joint else [slice(index, index + 1) for index in range(len(stored))]
     pictures: list[Picture] = []
     for part in parts:
-        if ranges[part][0] == "full":
-            _hint(stored[part], roles[part])
         pictures += _pictures(stored[part], ranges[part][0], roles[part])
+        if ranges[part][0] == "full":
+            hint_range(pictures[part])
     return in_one_space(pictures)
 
 
@@ -235,13 +235,14 @@ def _pictures(stored: Sequence[Stored], value_range: ValueRange, roles: Sequence
             for one, array, role in zip(stored, values, roles)]
 
 
-def _hint(stored: Sequence[Stored], roles: Sequence[Role]) -> None:
-    """Suggest ``range`` options if 16-bit pictures use only a small part of their range."""
-    if any(one.values.dtype != np.uint16 for one in stored):
+def hint_range(pictures: Sequence[Picture]) -> None:
+    """Suggest a range if 16-bit pictures that are mapped together use only a small part of their values."""
+    if any(one.bit_depth != 16 for one in pictures):
         return
-    low, high = (int(end([end(one.values) for one in stored])) for end in (np.min, np.max))
+    low, high = (int(end([end(one.pixels) for one in pictures])) for end in (np.min, np.max))
     if 0 < high - low < _HARDLY_USED * 65536:
+        roles = [one.role for one in pictures]
         which = "ir_range (or range)" if "infrared" in roles else "range"
-        note_once(f"{stored[0].path}: uses {high - low + 1} of 65536 values ({low} to {high}) and shows next to "
+        note_once(f"{pictures[0].path}: uses {high - low + 1} of 65536 values ({low} to {high}) and shows next to "
                   f"nothing; set {which} to percentile or minmax, e.g. --set dataset.test."
-                  f"{which.split()[0]}=percentile", key=f"range of {','.join(roles)}")
+                  f"{which.split()[0]}=percentile; defusionpp fuse: --range percentile", f"range of {','.join(roles)}")
