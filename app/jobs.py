@@ -7,7 +7,7 @@ from pathlib import Path
 from utils.errors import MissingFileError, UserError
 from utils.pictures.codecs import is_picture, list_pictures
 from utils.pictures.formats import WRITABLE
-from utils.pictures.layouts import VISIBLE, Finding, PairPaths, Task, pair_folders, pair_scenes
+from utils.pictures.layouts import VISIBLE, Finding, PairPaths, Task, names, pair_folders, pair_scenes
 from utils.pictures.names import split_stem, word_of
 from utils.pictures.thermal import TEMPERATURE_FILES, is_radiometric
 
@@ -103,6 +103,9 @@ def _find(pictures: Sequence[Path], infrared: Path | None, visible: Path | None,
     if not folders:
         if watching and pictures:
             raise UserError(f"{pictures[0]} is not a folder; --watch; give --ir DIR --vi DIR, or a folder of scenes")
+        for path in pictures:
+            if not path.exists():
+                raise MissingFileError(f"no file {path}; check the path")
         warm = [path for path in pictures if is_radiometric(path)] if task in (None, "IVF") and not infrared else []
         if warm:
             return Jobs(_warm(pictures, warm, out, depth, temperatures), [], [])
@@ -170,9 +173,6 @@ def _named(pictures: Sequence[Path], out: Path, task: Task | None, depth: Path |
     """The job for files listed individually."""
     if task == "IVF" and len(pictures) > 2:
         raise UserError(f"{len(pictures)} pictures; --task IVF; give one infrared and one visible picture")
-    for path in pictures:
-        if not path.exists():
-            raise MissingFileError(f"no file {path}; check the path")
     if out.is_dir() or not out.suffix:
         out = out / f"{pictures[0].stem}_fused.png"
     if out.suffix.lower() not in WRITABLE:
@@ -223,10 +223,9 @@ def _warm_folder(folder: Path, files: Sequence[Path], warm: Sequence[Path], out:
         job = _by_itself([path, *_photographs(path, rest)], out, temperatures)
         rest = [other for other in rest if other not in job.pictures]
         jobs.append(job)
-    deeper = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    left = [*(path.name for path in rest), *deeper]
-    notes = [f"{folder}: no temperatures, left out: {', '.join(left[:6])}"
-             + (f" and {len(left) - 6} more" if len(left) > 6 else "")] if left else []
+    deeper = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    notes = [f"{folder}: {names(left)} left out: {why}" for left, why in
+             ((rest, "no temperatures"), (deeper, "folders in a folder of files with temperatures")) if left]
     return Jobs(jobs, problems, notes)
 
 

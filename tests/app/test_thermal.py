@@ -110,11 +110,13 @@ def test_every_file_of_a_folder_is_a_scene(here: Path, capsys: pytest.CaptureFix
     write_picture("DCIM/bare_vi.png", read_picture("photo.png").pixels)
     write_flir(Path("DCIM/alone.jpg"), warm((20, 16)))
     write_picture("DCIM/DC_0003.jpg", read_picture("photo.png").pixels)
+    write_flir(Path("DCIM/deeper/IR_0009.jpg"), warm((20, 16)))
     assert main(["DCIM", "-o", "out", "--temperatures", "celsius", "--palette", "iron", *FAST]) == 2
     said = capsys.readouterr()
     assert sorted(path.name for path in Path("out").iterdir()) == ["IR_0001.png", "IR_0002.png", "bare_ir.png"]
     assert sorted(path.name for path in Path("celsius").iterdir()) == ["IR_0001.tif", "IR_0002.tif", "bare_ir.tif"]
-    assert "note: DCIM: no temperatures, left out: DC_0003.jpg\n" in said.err
+    assert "note: DCIM: DC_0003.jpg left out: no temperatures\n" in said.err
+    assert "note: DCIM: deeper left out: folders in a folder of files with temperatures\n" in said.err
     assert "out/alone.png: left out: DCIM/alone.jpg: no photograph inside; give one" in said.err
     Path("DCIM/alone.jpg").unlink()
     assert main(["DCIM", "-o", "out", "--resume", *FAST]) == 0
@@ -151,6 +153,7 @@ def test_files_of_a_dji_drone_go_with_their_photographs(here: Path, monkeypatch:
     (["hot.jpg", "bare.jpg", "photo.png", "-o", "out"], "hot.jpg has temperatures and photo.png has none"),
     (["hot.jpg", "-o", "x.png", "--depth", "d.png"], "IVF has no depth; --depth"),
     (["hot.jpg", "-o", "hot.jpg", "--overwrite"], "hot.jpg is a source; -o"),
+    (["none.jpg", "-o", "x.png"], "no file none.jpg; check the path"),
 ])
 def test_a_mistake_is_one_line(here: Path, words: list[str], message: str) -> None:
     before = {path: path.read_bytes() for path in Path(".").iterdir()}
@@ -169,6 +172,11 @@ def test_what_cannot_be_fused_leaves_nothing(here: Path, capsys: pytest.CaptureF
     assert not Path("x.png").exists() and not Path("x.tif").exists()
     assert main(["bare.jpg", "large.png", "--resize", "second", *words]) == 0
     assert tifffile.imread("x.tif").shape == SIZE[::-1]
+
+
+def test_a_range_without_temperatures_is_noted(here: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["hot.jpg", "-o", "x.png", "--range", "100:200", "--dry-run"]) == 0
+    assert "no temperature from 100 to 200, they are from 20.0 to 40.0 degrees Celsius" in capsys.readouterr().err
 
 
 def test_the_help_names_every_palette() -> None:

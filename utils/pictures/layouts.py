@@ -79,7 +79,7 @@ class Finding:
     @property
     def notes(self) -> list[str]:
         """One line for each group of files that is left out on purpose."""
-        truths = [f"ground truths by their names, not fused: {_names(self.truths)}"] if self.truths else []
+        truths = [f"ground truths by their names, not fused: {names(self.truths)}"] if self.truths else []
         return truths + self.between
 
 
@@ -128,7 +128,7 @@ def pair_scenes(folder: Path, task: Task | None, found: Finding) -> None:
     scenes = {path.name: (path, _pictures(path, found.problems)) for path in inside if not (loose and not _any(path))}
     for scene, files in loose.items():
         if scene in scenes:
-            found.problems.append(f"{folder}: {_names(files)} not used, as {scene} is a folder, too")
+            found.problems.append(f"{folder}: {names(files)} not used, as {scene} is a folder, too")
         else:
             scenes[scene] = (folder / scene, files)
     for scene, (where, files) in sorted(scenes.items()):
@@ -159,17 +159,17 @@ def _pair_scene(scene: str, where: Path, files: list[Path], task: Task | None, f
     others = tuple(one.path for one in seen if one.path not in chosen)
     if left:
         found.problems.append(f"{where}: {', '.join(map(str, left[:_SHOWN]))} not used, as "
-                              f"{_names([one.path for one in seen])} have another size, {seen[0].size_text}")
+                              f"{names([one.path for one in seen])} have another size, {seen[0].size_text}")
     if others and not whole:
         told = found.between if task in ("MEF", "MFF") else found.problems
-        told.append(f"{where}: {len(others)} of {len(seen)} pictures not used ({_names(others)}): {rule}")
+        told.append(f"{where}: {len(others)} of {len(seen)} pictures not used ({names(others)}): {rule}")
     found.pairs.append(PairPaths(scene, *chosen, others, truths[0] if len(truths) == 1 else None))
 
 
 def _choose(seen: Sequence[Seen], task: Task | None, files: Sequence[Path],
             truths: Sequence[Path]) -> tuple[tuple[Path, Path], str]:
     """The two pictures (first, second) of a scene, and a description of the rule that chose them."""
-    there = f"there are {_names(files)}" + (f" beside the ground truth {_names(truths)}" if truths else "")
+    there = f"there are {names(files)}" + (f" beside the ground truth {names(truths)}" if truths else "")
     paths = [one.path for one in seen]
     for words in _SIDES[task][:1] if task == "IVF" else _SIDES[None][:2] if task is None else ():
         sides = [[path for path in paths if word_of(path) in side] for side in words]
@@ -197,7 +197,7 @@ def _pair_sides(sides: tuple[Path, Path], rest: Sequence[Path], task: Task | Non
             truths.update({file.stem: file for file in files})
             found.truths.extend(files)
         elif files:
-            found.problems.append(f"{folder}: {_names(files)} not used, as {sides[0].name} and {sides[1].name} are the "
+            found.problems.append(f"{folder}: {names(files)} not used, as {sides[0].name} and {sides[1].name} are the "
                                   "two sides")
     before = len(found.pairs)
     pair_folders(*sides, found, truths)
@@ -232,7 +232,7 @@ def _pictures(folder: Path, problems: list[str], *, deeper: bool = True) -> list
     others = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not is_picture(path))
     unread = [path for path in others if path.suffix.lower() in _OTHER_KINDS and path.is_file()]
     if unread:
-        problems.append(f"{folder}: not read, as of another kind: {_names(unread)}; convert to PNG, TIFF or JPEG")
+        problems.append(f"{folder}: not read, as of another kind: {names(unread)}; convert to PNG, TIFF or JPEG")
     if deeper:
         problems.extend(f"{path}: a folder with pictures, not read; only files next to it are"
                         for path in sorted(folder.iterdir()) if path.is_dir() and _any(path))
@@ -257,7 +257,7 @@ def _by_stem(files: Sequence[Path], problems: list[str]) -> dict[str, list[Path]
         groups[file.stem].append(file)
     for stem, group in groups.items():
         if len(group) > 1:
-            problems.append(f"{group[0].parent}: stem {stem} is there more than once ({_names(group)}); left out")
+            problems.append(f"{group[0].parent}: stem {stem} is there more than once ({names(group)}); left out")
     return groups
 
 
@@ -275,6 +275,7 @@ def _broken(files: Sequence[Path], problems: list[str]) -> bool:
     return len(problems) > before
 
 
-def _names(files: Sequence[Path]) -> str:
+def names(files: Sequence[Path]) -> str:
+    """The names of the first six files, and the number of the others."""
     told = ", ".join(file.name for file in files[:_SHOWN]) or "none"
     return told + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")

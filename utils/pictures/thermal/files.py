@@ -115,8 +115,8 @@ def read_thermogram(path: str | Path) -> Thermogram:
     metadata = replace(read_metadata(data), icc=None)  # a profile would be that of the rendered picture
     try:
         celsius, photograph, offsets = _read_flir(data, metadata) if maker == "FLIR" else (_read_dji(path), None, None)
-        if not celsius.size:
-            raise ValueError("no values")
+        if not np.isfinite(celsius).any():
+            raise ValueError("there are none")
     except ModuleNotFoundError as error:
         raise UserError(f"{path}: temperatures of a {maker} camera; {_INSTALL[maker]}") from error
     except Exception as error:  # a damaged record raises whatever its parser meets

@@ -64,7 +64,7 @@ def read_thermal(path: str | Path, photograph: str | Path | None = None, limits:
         UserError: no temperatures or no photograph inside, a damaged file, or the package that decodes it is missing.
     """
     thermogram = read_thermogram(path)
-    limits = limits or robust_limits(thermogram)
+    limits = _checked(limits, thermogram) if limits else robust_limits(thermogram)
     if photograph is not None:
         visible = replace(read_picture(photograph), role="visible")
         return _upright(thermogram, _grey(thermogram, limits, visible.bit_depth), thermogram.celsius, limits, visible)
@@ -79,17 +79,20 @@ def read_thermal(path: str | Path, photograph: str | Path | None = None, limits:
 
 
 def robust_limits(thermogram: Thermogram) -> Limits:
-    """The 0.5th and 99.5th percentiles of the temperatures, at least 0.1 degrees apart.
-
-    Raises:
-        UserError: there is no temperature.
-    """
+    """The 0.5th and 99.5th percentiles of the temperatures, at least 0.1 degrees apart."""
     known = thermogram.celsius[np.isfinite(thermogram.celsius)]
-    if not known.size:
-        raise UserError(f"{thermogram.path}: every temperature is NaN or infinite; take the picture again")
     low, high = (float(end) for end in np.percentile(known, PERCENTILES))
     wider = max(0.0, _NARROWEST - (high - low)) / 2
     return low - wider, high + wider
+
+
+def _checked(limits: Limits, thermogram: Thermogram) -> Limits:
+    """The limits; a note in the log if no temperature is between them."""
+    low, high = float(np.nanmin(thermogram.celsius)), float(np.nanmax(thermogram.celsius))
+    if high <= limits[0] or low >= limits[1]:
+        note_once(f"{thermogram.path}: no temperature from {limits[0]:g} to {limits[1]:g}, they are from {low:.1f} to "
+                  f"{high:.1f} degrees Celsius; give another range", f"limits {thermogram.path}")
+    return limits
 
 
 def in_limits(celsius: np.ndarray, limits: Limits) -> np.ndarray:
