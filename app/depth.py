@@ -15,9 +15,7 @@ _MOST = 256  # indices of pictures are smoothed as 8 bits
 
 
 def depth_map(pictures: Sequence[Picture]) -> np.ndarray:
-    """The index of the sharpest picture at each pixel, smoothed by a median filter.
-
-    Sharpness is |grey - its mean over 7 x 7 pixels|, averaged over 7 x 7 pixels; ties go to the first picture.
+    """The index of the sharpest picture at each pixel as a grey value.
 
     Args:
         pictures: a focus series of two or more pictures of equal size, in the order of their focus.
@@ -28,15 +26,32 @@ def depth_map(pictures: Sequence[Picture]) -> np.ndarray:
     Raises:
         UserError: more than 256 pictures.
     """
+    steps = np.round(np.linspace(0, 65535, len(pictures))).astype(np.uint16)
+    return steps[sharpest(pictures)]
+
+
+def sharpest(pictures: Sequence[Picture]) -> np.ndarray:
+    """The index of the sharpest picture at each pixel, smoothed by a median filter.
+
+    Sharpness is |grey - its mean over 7 x 7 pixels|, averaged over 7 x 7 pixels; ties go to the first picture.
+
+    Args:
+        pictures: two or more of equal size.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        UserError: more than 256 pictures.
+    """
     if len(pictures) > _MOST:
-        raise UserError(f"{len(pictures)} pictures; --depth; it takes {_MOST} or fewer")
+        raise UserError(f"{len(pictures)} pictures; --depth and --prefer; they take {_MOST} or fewer")
     best, winner = _sharpness(pictures[0]), np.zeros(pictures[0].pixels.shape[:2], np.uint8)
     for number, picture in enumerate(pictures[1:], 1):
         sharpness = _sharpness(picture)
         winner[sharpness > best] = number
         best = np.maximum(best, sharpness)
-    steps = np.round(np.linspace(0, 65535, len(pictures))).astype(np.uint16)
-    return steps[cv2.medianBlur(winner, _SMOOTHING)]
+    return cv2.medianBlur(winner, _SMOOTHING)
 
 
 def _sharpness(picture: Picture) -> np.ndarray:

@@ -68,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--depth", type=Path, metavar="FILE",
                       help="focus series only: also write which picture is sharp at each place, 16-bit grey; "
                            "black is the first picture given, white the last (.png, .tif)")
+    line.add_argument("--prefer", choices=["near", "far"],
+                      help="focus series only, given from near to far: which side wins in a narrow band around the "
+                           "outlines of near objects, whose blur covers what is behind; default: the sharper one")
     kept = line.add_argument_group("files", "pictures are read and written as docs/DATA.md lists")
     kept.add_argument("--format", choices=["png", "tif", "jpg", "webp", "heic", "avif", "bmp"],
                       help="of results in a folder; default: png")
@@ -146,6 +149,8 @@ def main(arguments: list[str]) -> int:
 
     if given.watch and given.dry_run:
         raise UserError("--watch and --dry-run; command line; give one of them")
+    if given.prefer and any(path and path.is_dir() for path in (given.ir, given.vi, *given.pictures)):
+        raise UserError("a folder has no order; --prefer; give the files of one focus series from near to far")
     find = partial(find_jobs, given.pictures, given.ir, given.vi, given.out, given.task, given.depth,
                    given.temperatures, watching=given.watch, suffix=given.format and f".{given.format}")
     align = Aligner(given.align, given.resize, "fill" if given.fill else "crop", given.align_map,
@@ -168,7 +173,7 @@ def main(arguments: list[str]) -> int:
 
     failures = 0
     for job in _progress(found.jobs):
-        outcome = fuse_scene(job, fuser, align, thermal, files, kept=job.out in kept)
+        outcome = fuse_scene(job, fuser, align, thermal, files, given.prefer, kept=job.out in kept)
         failures += outcome.amiss
         outcome.say(as_json=given.json)
     return USER_MISTAKE if failures or found.problems else 0

@@ -15,6 +15,7 @@ from app.align import Aligner
 from app.depth import depth_map
 from app.files import Files
 from app.jobs import Job
+from app.overlap import Side, winning_maps
 from app.task import Guess, decide_task, short_names
 from app.thermal import Thermal, as_guess
 from utils.errors import UserError
@@ -86,8 +87,8 @@ class Outcome:
                 sys.stderr.write("".join(f"note: {line}\n" for line in self.notes))
 
 
-def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, files: Files, *,
-               kept: bool = False) -> Outcome:
+def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, files: Files,
+               prefer: Side | None = None, *, kept: bool = False) -> Outcome:
     """Align, fuse and write one scene; without a fuser, only determine its task and alignment.
 
     Args:
@@ -96,6 +97,7 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal
         align: aligns the pictures.
         thermal: what to do with temperatures.
         files: how files are read and written.
+        prefer: side of a focus series that wins where front and back overlap.
         kept: keep the existing result.
     """
     outcome = Outcome(str(job.out), [str(path) for path in job.pictures], "kept")
@@ -104,7 +106,7 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal
     start = time.perf_counter()
     try:
         with _noting(outcome.notes):
-            _fuse(job, fuser, align, thermal, files, outcome)
+            _fuse(job, fuser, align, thermal, files, prefer, outcome)
     except UserError as error:
         outcome.status, outcome.reason = "failed", str(error)
     if outcome.status == "fused":
@@ -112,7 +114,8 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal
     return outcome
 
 
-def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, files: Files, outcome: Outcome) -> None:
+def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, files: Files, prefer: Side | None,
+          outcome: Outcome) -> None:
     """Fuse the scene and fill in the outcome.
 
     Raises:
@@ -122,9 +125,9 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, fil
     guess = as_guess(heat) if heat else decide_task(job.task, pictures, short_names(job.pictures))
     outcome.task, order = guess.task, guess.order
     outcome.reason = guess.reason + ", --ir and --vi say otherwise" * guess.by_order
-    if job.depth and outcome.task != "MFF":
-        raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; --depth; give --task MFF if this is a "
-                        "focus series")
+    if (job.depth or prefer) and outcome.task != "MFF":
+        raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; {'--depth' if job.depth else '--prefer'}; "
+                        "give --task MFF if this is a focus series")
     outcome.status, outcome.celsius = "would be fused", heat and [round(end, 2) for end in heat.limits]
     pictures = in_one_space(_with_roles(pictures, guess))
     if guess.task == "IVF" and files.rule.value_range == "full":
@@ -135,7 +138,8 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, fil
         outcome.alignment = [one and one.record() for one in aligned.alignments]
     if fuser is None:
         return
-    fused = fuser(*ordered, task=outcome.task, components=False, bits=files.bits_of(job.out)).fused
+    maps = winning_maps(ordered, prefer) if prefer else None
+    fused = fuser(*ordered, task=outcome.task, components=False, bits=files.bits_of(job.out), prefer=maps).fused
     celsius = aligned.carried(heat.temperatures, 0) if heat else None
     if heat:
         fused = thermal.shown(fused, celsius, heat.limits)
