@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy import fft
 
 from utils.pictures.alignment.fields import field_of, field_on
 from utils.pictures.alignment.geometry import centre, corners, moved, resizing, similarity, translation
@@ -86,6 +85,8 @@ def _small(grey: np.ndarray) -> np.ndarray:
 
 def _peaks(frame: np.ndarray, other: np.ndarray, reach: Reach) -> Iterator[Candidate]:
     """The two best shifts for each rotation and scale, in pixels of the small pictures."""
+    from scipy import fft  # here, as its import takes as long as all others of `defusionpp fuse` before PyTorch's
+
     height, width = frame.shape
     middles = centre((width, height)), centre((other.shape[1], other.shape[0]))
     widest = max(_shift_at(reach, scale) for scale in reach.scales)
@@ -125,12 +126,16 @@ def _signed(place: int, length: int) -> int:
 
 def _spectra(field: np.ndarray, shown: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
     """Spectra of a field, of its energy and of its mask."""
+    from scipy import fft
+
     return fft.fft2(field, shape), fft.rfft2(np.abs(field) ** 2, shape), fft.rfft2(shown, shape)
 
 
 def _scores(still: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...], shape: tuple[int, int],
             pixels: int) -> np.ndarray:
     """Score at every cyclic shift of the other field (see `Candidate`); -1 if the common area is too small."""
+    from scipy import fft
+
     product = fft.ifft2(still[0] * other[0].conj()).real
     energy = fft.irfft2(still[1] * other[2].conj(), shape) * fft.irfft2(still[2] * other[1].conj(), shape)
     common = fft.irfft2(still[2] * other[2].conj(), shape) / pixels
