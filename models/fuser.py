@@ -6,6 +6,7 @@
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,12 +192,47 @@ class Fuser:
         fusion.seconds = time.perf_counter() - start
         return fusion
 
+    @torch.inference_mode()
+    def batch(self, scenes: Sequence[Sequence[Source]], *, task: str | None = None,
+              color: str | None = None) -> list[np.ndarray | Tensor]:
+        """Fuse scenes of one size at once, such as frames of a video.
+
+        A model that takes a picture as a whole runs once for all; memory grows with the number of scenes.
+
+        Args:
+            scenes: pictures of each scene, as for a call.
+            task, color: as for a call.
+
+        Returns:
+            The fused pictures.
+
+        Raises:
+            UserError: as for a call.
+        """
+        task, asked = known_word("task", task, TASKS[1:]), known_word("color", color, COLORS) or self.color
+        read = [read_sources(scene) for scene in scenes]
+        for inputs in read:
+            align_inputs(inputs, self.align)
+            check_sizes(inputs)
+        units = [[item.unit.to(self.device, torch.float32) for item in inputs] for inputs in read]
+        modes = [asked or default_color(task, *pictures) for pictures in units]
+        roles = [roles_of(task, pictures) for pictures in units]
+        results = self.run.batch([_seen(*one) for one in zip(units, modes)], roles)
+        fused = [self._in_colour({"fused": result}, pictures, mode, task)["fused"]
+                 for result, pictures, mode in zip(results, units, modes)]
+        return [restore(as_rgb(one) if asked != "gray" and any(item.channels == 3 for item in inputs) else one, inputs)
+                for one, inputs in zip(fused, read)]
+
     def _fuse(self, units: list[Tensor], mode: str, task: str | None, components: bool,
               shares: bool) -> dict[str, Tensor]:
         """Fuse pictures (C, H, W) in [0, 1]; returns the results in [0, 1] by name."""
         roles, kind = roles_of(task, units)
-        seen = [as_rgb(x if mode == "rgb" else as_grey(x)) for x in units]
-        result = self.run(seen, roles=roles, task=kind, components=components, shares=shares)
+        result = self.run(_seen(units, mode), roles=roles, task=kind, components=components, shares=shares)
+        return self._in_colour(result, units, mode, task)
+
+    def _in_colour(self, result: dict[str, Tensor], units: list[Tensor], mode: str,
+                   task: str | None) -> dict[str, Tensor]:
+        """The model's results (3, H, W) in the colours of the pictures."""
         if mode == "rgb":
             return result
         result = {name: value if name == SHARES else luma(value) for name, value in result.items()}
@@ -207,3 +243,8 @@ class Fuser:
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(self.dtype, self.device)
+
+
+def _seen(units: Sequence[Tensor], mode: str) -> list[Tensor]:
+    """What the model sees of pictures (C, H, W): three channels, equal ones unless the mode is rgb."""
+    return [as_rgb(x if mode == "rgb" else as_grey(x)) for x in units]

@@ -13,6 +13,7 @@ from option.schema import TileOptions
 
 COMPONENTS = ("fused", "common", "unique1", "unique2")
 SHARES = "shares"
+_WHOLE = ("whole", "padded")  # models that take a picture as a whole
 
 
 class Runner:
@@ -62,6 +63,31 @@ class Runner:
         sizes = [len(pictures) if name == SHARES else 3 for name in names]
         return dict(zip(names, result.clamp_(0, 1).split(sizes)))
 
+    @torch.inference_mode()
+    def batch(self, scenes: Sequence[Sequence[Tensor]], about: Sequence[tuple[Sequence[Role], Task]]) -> list[Tensor]:
+        """Fuse several scenes; in one pass if the model takes whole pictures and the scenes are of one kind and size.
+
+        Args:
+            scenes: the pictures of each scene, (3, H, W) in [0, 1].
+            about: roles and task of each scene.
+
+        Returns:
+            The fused pictures, each (3, H, W) in [0, 1].
+        """
+        traits, (roles, task) = self.model.traits, about[0]
+        alike = len({(len(scene), scene[0].shape) for scene in scenes}) == len(set(about)) == 1
+        at_once = traits.large in _WHOLE and (traits.many or len(scenes[0]) == 2)
+        if len(scenes) == 1 or not (alike and at_once):
+            return [self(scene, roles=own, task=kind, components=False)["fused"]
+                    for scene, (own, kind) in zip(scenes, about)]
+        keywords = {"roles": roles, "task": task, "components": False} if traits.roles else {}
+
+        def decompose(*batch: Tensor) -> Tensor:
+            with self.precision():
+                return self.model.decompose(*batch, **keywords).fused.float()
+
+        return list(self._at_once(decompose, [torch.stack(column) for column in zip(*scenes)]).clamp(0, 1))
+
     def _fold(self, decompose: Callable[..., Tensor], pictures: list[Tensor]) -> Tensor:
         """Fuse many pictures two at a time; an odd one is carried to the next round."""
         while len(pictures) > 1:
@@ -70,15 +96,19 @@ class Runner:
                         for pair in zip(pictures[::2], pictures[1::2])] + rest
         return pictures[0]
 
+    def _at_once(self, decompose: Callable[..., Tensor], stacks: Sequence[Tensor]) -> Tensor:
+        """The results (B, 3 K, H, W) of a model that takes pictures (B, 3, H, W) as a whole."""
+        if self.model.traits.large == "whole":
+            return decompose(*stacks)
+        height, width = stacks[0].shape[-2:]
+        return decompose(*map(pad_picture, stacks))[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+
     def _whole(self, decompose: Callable[..., Tensor], pictures: Sequence[Tensor], names: Sequence[str]) -> Tensor:
         """The K named results of a scene, concatenated along the channels, (3 K, H, W)."""
-        model, (height, width) = self.model, pictures[0].shape[-2:]
+        model = self.model
         windows = {"size": self.tile.size, "overlap": self.tile.overlap, "batch": self.tile.batch}
-        if model.traits.large == "whole":
-            return decompose(*(picture.unsqueeze(0) for picture in pictures))[0]
-        if model.traits.large == "padded":
-            result = decompose(*(pad_picture(picture).unsqueeze(0) for picture in pictures))[0]
-            return result[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+        if model.traits.large in _WHOLE:
+            return self._at_once(decompose, [picture.unsqueeze(0) for picture in pictures])[0]
         if model.traits.large == "windows":
             return run_windows(lambda x: decompose(*x.split(3, dim=1)), torch.cat(list(pictures)), **windows)
 

@@ -301,9 +301,10 @@ class Listener(Average):
     """Remembers what it is told of the pictures."""
 
     traits = replace(Average.traits, roles=True)
+    calls = 0
 
     def decompose(self, *images, **told):
-        self.told = told
+        self.told, self.calls = told, self.calls + 1
         return super().decompose(*images)
 
 
@@ -316,6 +317,29 @@ def test_a_model_is_told_the_roles_of_the_pictures(channels, task, roles, kind):
     pictures = [picture(20, 30, count, seed=seed) for seed, count in enumerate(channels)]
     Fuser(listener, device="cpu")(*pictures, task=task)
     assert (listener.told["roles"], listener.told["task"]) == (roles, kind)
+
+
+@pytest.mark.parametrize("model", ["FusionHead", "SaliencePyramid", "network", "listener"])
+def test_scenes_at_once_are_fused_as_one_by_one(fuse, model):
+    """In one pass where the scenes are alike and the model takes whole pictures; also where they are not."""
+    listener = Listener()
+    fuser = {"network": fuse, "listener": Fuser(listener, device="cpu")}.get(model) or Fuser(
+        create_model(model), device="cpu", amp="off")
+    grey, colour = ([picture(24, 41, count, seed=seed) for seed in (0, 1)] for count in (1, 3))
+    small = [picture(20, 30, 3, seed=5), picture(20, 30, 3, seed=6)]
+    alike = [(grey[0], colour[0]), (grey[1], colour[1]), (grey[1], colour[0])]
+    for scenes, told in ((alike, {"task": "IVF"}), ([*alike, tuple(colour), tuple(grey), tuple(small)], {}),
+                         (alike, {"color": "gray"})):
+        expected = [fuser(*scene, components=False, **told).fused for scene in scenes]
+        listener.calls = 0
+        for one, other in zip(fuser.batch(scenes, **told), expected):
+            assert one.shape == other.shape and np.abs(one.astype(int) - other).max() <= 1
+        assert listener.calls == (0 if model != "listener" else 1 if scenes is alike else len(scenes))
+
+
+def test_a_scene_that_does_not_fit_is_refused_among_others(fuse):
+    with pytest.raises(UserError, match=r"the first picture is 40 x 32 and the second picture is 41 x 32"):
+        fuse.batch([(picture(32, 40, 1), picture(32, 40, 1)), (picture(32, 40, 1), picture(32, 41, 1))])
 
 
 def test_a_third_picture_of_another_size_is_named(fuse):
