@@ -13,6 +13,7 @@ from utils.version import VERSION
 
 COMMANDS = {
     "fuse": ("app.fuse", "fuse pictures: infrared and visible, exposures, focus series"),
+    "video": ("app.video", "fuse an infrared and a visible video"),
     "metrics": ("metrics.__main__", "score fused pictures against their sources"),
     "leaderboard": ("metrics.leaderboard", "rank methods by their results files"),
     "train": ("selftrain", "train a model from an option file (stage 2: --stage2)"),

@@ -26,7 +26,8 @@ USER_MISTAKE = 2
 # Libraries that fusing and metrics do not need -> the package extra that installs them.
 EXTRAS = {"matplotlib": "report", "jinja2": "report", "markupsafe": "report",
           "watchfiles": "app", "tensorboard": "train", "webdataset": "train", "skimage": "train",
-          "torchmetrics": "downstream", "flyr": "thermal", "dji_thermal_cli": "thermal-dji"}
+          "torchmetrics": "downstream", "flyr": "thermal", "dji_thermal_cli": "thermal-dji",
+          "av": "video"}
 
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _Handler = Callable[[int, "FrameType | None"], object]
