@@ -27,6 +27,8 @@ _SPREADS = (0.0, 0.8, 1.8, 3.2, 5.0)  # standard deviations in pixels of the blu
 _SHARP = 0.6  # standard deviation in pixels at which the sharpness is 1/e
 _BREATHING = 0.01
 _TERRACES = 3
+_GRAIN = 0.015  # of the full range
+_THIN, _THIN_CONTRAST = 11, 0.03  # side in pixels of the surroundings, difference of grey from them
 _LEAST = 1e-3
 _READ_NOISE, _SHOT_NOISE = (0.0005, 0.004), (0.002, 0.012)  # of the sensor's full range
 
@@ -39,8 +41,9 @@ def defocus_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sam
     background, whose depth varies in stacks of three and more. Each picture blurs each layer according to its
     distance from the focal plane, with a disk or a Gaussian of up to 5 pixels standard deviation. The near layer is
     blurred together with its opacity, so that it spreads over the background when out of focus. In half of the
-    samples the frame breathes: its scale grows by up to 1 % from the far to the near plane. Target: all in focus.
-    Masks are sharpness relative to the sharpest picture at each pixel; a spread layer hides what is behind it.
+    samples the frame breathes: its scale grows by up to 1 % from the far to the near plane. Each picture has its own
+    grain, of up to 1.5 % of the range; ``clean`` is without. Target: all in focus. Masks are sharpness relative to the
+    sharpest picture at each pixel; a spread layer hides what is behind it.
 
     Args:
         x: photographs, (B, 3, S, S) in [0, 1].
@@ -66,9 +69,10 @@ def defocus_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sam
         sharpness.append(opacity * sharp_near + (1 - opacity) * (1 - hidden) * sharp_far)
     breathes = chance(batch, 0.5, generator)
     growth = uniform(batch, 0, _BREATHING, generator) * breathes
-    seen = _breathe(torch.stack(pictures), torch.stack(sharpness), 1 + growth * planes)
     target = opacity * near + (1 - opacity) * x
-    return stack_of(*seen, target, truth=(~breathes).flatten().to(x))
+    clean, masks = _breathe(torch.stack(pictures), torch.stack(sharpness), 1 + growth * planes)
+    pictures = (clean + _grain(clean, generator)).clamp(0, 1)
+    return stack_of(pictures, masks, target, clean=clean, truth=(~breathes).flatten().to(x))
 
 
 def _near_layer(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -82,19 +86,30 @@ def _near_layer(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _background_depth(x: Tensor, generator: torch.Generator, count: int) -> Tensor:
-    """Depth of the background, (B, 1, S, S): 0 is far, 1 is the depth of the near layer. Flat for two pictures.
+    """Depth of the background, (B, 1, S, S): 0 is far, 1 is the depth of the near layer.
 
-    Half of the samples have a smooth depth on a slope, the others terraces whose borders follow edges.
+    Half of the samples have a smooth depth on a slope (flat for two pictures). The others have terraces whose borders
+    follow edges, and in front of them thin structures of the photograph; for two pictures each is near or far.
     """
     batch, size = x.shape[0], x.shape[-1]
     field = smooth_field(batch, size, generator, cells=(2, 3))
     ramp = torch.linspace(-1, 1, size, device=generator.device).view(1, 1, -1, 1)
-    slope = uniform(batch, 0, 0.5, generator)
-    smooth = 0.4 + slope * ramp + 0.2 * field
-    regions = [follow_edges(region_mask(batch, size, generator, border=(3.0, 8.0)), grey(x)) for _ in range(_TERRACES)]
-    terraces = torch.stack(regions).mean(dim=0) * 0.8 + 0.05 * field
-    depth = torch.where(chance(batch, 0.5, generator), terraces, smooth).clamp(0, 0.8)
-    return depth * min(1.0, (count - 2) / 2)
+    smooth = 0.4 + uniform(batch, 0, 0.5, generator) * ramp + 0.2 * field
+    where, *steps = [follow_edges(region_mask(batch, size, generator, border=(3.0, 8.0)), grey(x))
+                     for _ in range(1 + _TERRACES)]
+    terraces = torch.where(_thin(x, generator) * where > 0.5, 0.8, 0.6 * torch.stack(steps).mean(dim=0))
+    if count == 2:
+        smooth, terraces = torch.zeros_like(smooth), (terraces > 0.5).to(x)
+    else:
+        terraces = terraces + 0.05 * field
+    return torch.where(chance(batch, 0.5, generator), terraces, smooth).clamp(0, 1 if count == 2 else 0.8)
+
+
+def _thin(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Thin structures of photographs, brighter or darker than their surroundings, (B, 1, S, S) in {0, 1}."""
+    g = grey(x)
+    excess = g - F.avg_pool2d(g, _THIN, 1, _THIN // 2, count_include_pad=False)
+    return (torch.where(chance(x.shape[0], 0.5, generator), excess, -excess) > _THIN_CONTRAST).to(x)
 
 
 def _planes(batch: int, count: int, generator: torch.Generator) -> Tensor:
@@ -111,6 +126,14 @@ def _blur_levels(x: Tensor, disk: Tensor) -> Tensor:
         kernels = torch.where(disk, disk_spread((2 * spread).clamp(max=MAX_REACH - 1)), gaussian_spread(spread))
         levels.append(convolve_each(x, kernels))
     return torch.stack(levels)
+
+
+def _grain(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Grain of a developed photograph for pictures (N, B, 3, S, S): the same strength and size in a stack."""
+    normal = torch.randn(pictures.shape, generator=generator, device=pictures.device)
+    coarse = 2 * F.avg_pool2d(normal.flatten(0, 1), 3, 1, 1).view_as(normal)  # 2/3 of the fine grain's strength
+    batch = pictures.shape[1]
+    return uniform(batch, 0, _GRAIN, generator) * torch.where(chance(batch, 0.5, generator), coarse, normal)
 
 
 def _at_level(levels: Tensor, sigma: Tensor) -> Tensor:

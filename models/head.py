@@ -52,6 +52,7 @@ class FusionHead(nn.Module):
         overshoot: largest distance of a pixel from the range of the source pixels; None: unlimited.
         warm_floor: share of the infrared brightness that warm targets keep at least, see `models/floor.py`; 0: none.
         choose: whether focus series are decided pixel by pixel, see `models/choice.py`, instead of mixed.
+        only_choice: train only that decision; everything else is frozen.
     """
 
     traits = Traits(large="padded", many=True, roles=True, has_components=True, has_weights=True, training="head",
@@ -61,13 +62,17 @@ class FusionHead(nn.Module):
     def __init__(self, *, levels: Count = pyramid.LEVELS, window: Count = pyramid.WINDOW,
                  widths: Sequence[Count] = (16, 24, 32, 48, 48), map_channels: int = 0, bound: float = 3.0,
                  trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1,
-                 warm_floor: float = 0.0, choose: bool = False) -> None:
+                 warm_floor: float = 0.0, choose: bool = False, only_choice: bool = False) -> None:
         super().__init__()
         self.levels, self.window, self.map_channels = levels, window, map_channels
         self.base_shift, self.overshoot, self.warm_floor = base_shift, overshoot, warm_floor
         self.corrections = CorrectionNetwork(levels, widths, map_channels, bound, trust_bound)
         self.log_gain = nn.Parameter(torch.full((levels,), pyramid.GAIN).log())
         self.exposure_gain = nn.Parameter(torch.zeros(()))
+        if only_choice and not choose:
+            raise ValueError("FusionHead: only_choice without choose; nothing is left to train")
+        if only_choice:
+            self.requires_grad_(False)
         self.choice = Choice(levels, widths[0]) if choose else None
 
     def decompose(self, *pictures: Tensor, roles: Sequence[Role] = (), task: Task = "none",
@@ -199,7 +204,7 @@ class FusionHead(nn.Module):
                 fused = floor.lift_targets(fused, infrared, coarse.surroundings, self.warm_floor)
             chosen = None
             if told.focus is not None:
-                chosen = self.choice.decide(weights, coarse.votes, features, there)
+                chosen = self.choice.decide(weights, coarse.votes, fine.levels[0], fine.bands[0], features, there)
                 fused = torch.where(told.focus, sum(x * weight for x, weight in zip(pictures, chosen)), fused)
             if self.overshoot is not None:
                 fused = _bend_back(fused, *_range(pictures, there), self.overshoot)

@@ -70,11 +70,11 @@ def test_focus_masks_share_the_picture_out(photographs):
 
 
 def test_where_the_mask_is_1_the_picture_is_the_target(photographs):
-    """But for breathing, and for the border of a spread layer, where no picture is right."""
+    """But for breathing, for grain, and for the border of a spread layer, where no picture is right."""
     sample = SCENARIOS.get("defocus")(photographs, generator())
     still = sample.truth == 1
     assert 0.2 < still.float().mean() < 0.8
-    error = (sample.pictures - sample.target).abs().mean(dim=2, keepdim=True)[:, still]
+    error = (sample.clean - sample.target).abs().mean(dim=2, keepdim=True)[:, still]
     best = error.amin(dim=0)
     assert best.median() < 5e-3 and best.mean() < 0.01
     masks = sample.masks[:, still]
@@ -101,6 +101,27 @@ def test_a_near_layer_out_of_focus_spreads_over_the_sharp_background(monkeypatch
     assert picture[32, 18] > 0.15 and picture[32, 46] > 0.15 and picture[32, 32] < 1 + 1e-6
     assert other[32, 16] < 0.02  # the sharp thing does not spread
     assert sample.target[0, 0, 32, 18] == 0
+
+
+def test_each_picture_has_its_own_grain_and_clean_has_none(photographs):
+    sample = SCENARIOS.get("defocus")(photographs.mul(0.5).add(0.25), generator(), 3)
+    grain = (sample.pictures - sample.clean).flatten(2)
+    strength = grain.std(dim=-1)
+    assert strength.max() < 1.1 * stacks._GRAIN and strength.std(dim=0).max() < 0.1 * strength.max()
+    assert strength.amin() < 0.3 * stacks._GRAIN < 0.7 * stacks._GRAIN < strength.amax()
+    assert abs((grain[0] * grain[1]).mean() / grain.square().mean()) < 0.02
+
+
+@pytest.mark.parametrize("count", (2, 5))
+def test_thin_structures_stand_in_front_of_terraces(count, monkeypatch):
+    monkeypatch.setattr(stacks, "chance", lambda batch, share, g: torch.ones(batch, 1, 1, 1, dtype=torch.bool))
+    stripes = torch.full((40, 3, SIZE, SIZE), 0.3)
+    stripes[..., ::8, :] = 0.8
+    depth = stacks._background_depth(stripes, generator(), count)
+    on, off = depth[..., 8:56:8, 8:-8], depth[..., 12:56:8, 8:-8]
+    near = 0.9 if count == 2 else 0.55
+    assert 0.15 < (on > near).float().mean() - (off > near).float().mean() < 0.85
+    assert 0 <= depth.min() and depth.max() <= (1 if count == 2 else 0.8)
 
 
 def test_half_of_the_samples_breathe_by_up_to_1_percent(photographs, monkeypatch):

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from models.choice import Choice
+from models.corrections import Level
 from models.head import FusionHead
 from models.pyramid import box_mean
 from models.weights import load_state
@@ -48,11 +49,14 @@ def test_corrections_count_between_pictures_and_pictures_that_are_missing_do_not
     choice, count = Choice(levels=4, width=8), 3
     torch.nn.init.normal_(choice.answer.weight)
     weights = [torch.rand(count, 2, 1, side, side).softmax(dim=0) for side in (32, 16, 8, 4, 2)]
-    features = torch.randn(count, 2, 8, 16, 16)
+    features, band = torch.randn(count, 2, 8, 16, 16), torch.randn(count, 2, 3, 32, 32)
+    finest = Level(*(torch.randn(count, 2, channels, 32, 32) for channels in (1, 2, 1)))
 
     def decide(order: list[int], there: torch.Tensor | None = None) -> torch.Tensor:
         coarse = choice.count_coarse([weight[order] for weight in weights[3:]])
-        return choice.decide([weight[order] for weight in weights[:3]], coarse, features[order].flatten(0, 1), there)
+        level = Level(finest.grey[order], finest.evidence[order], finest.energy[order])
+        return choice.decide([weight[order] for weight in weights[:3]], coarse, level, band[order],
+                             features[order].flatten(0, 1), there)
 
     plain = decide([0, 1, 2])
     assert torch.allclose(plain.sum(dim=0), torch.ones(2, 1, 32, 32)) and plain.isfinite().all()
@@ -70,6 +74,8 @@ def test_every_weight_of_the_decision_learns():
     (head(a, b, task=torch.tensor([FOCUS])).fused - photograph).square().mean().backward()
     assert head.choice.answer.weight.grad.abs().sum() > 0
     assert head.choice.shares.grad.abs().min() > 0 and head.choice.log_gain.grad.abs() > 0
+    alone = FusionHead(choose=True, only_choice=True)
+    assert {name.split(".")[0] for name, p in alone.named_parameters() if p.requires_grad} == {"choice"}
 
 
 def test_files_without_a_decision_still_load():
