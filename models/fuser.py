@@ -102,8 +102,9 @@ class Fuser:
         """Build a fuser with shipped weights or with those of a file.
 
         Args:
-            weights: a name such as "defusionpp_hr" (see ``models.list_models(pretrained=True)``), or the path of a
-                ``.safetensors`` file or a published checkpoint; by default the best shipped weights.
+            weights: a name such as "defusionpp_hr" (see ``models.list_models(pretrained=True)``), the path of a
+                ``.safetensors`` file or a published checkpoint, or a Hugging Face repository, "owner/name" (needs
+                ``huggingface_hub``); by default the best shipped weights.
             model: registered name; by default from the file, else ``DeFusionPP``.
             network: keywords of the model; by default from the file.
             strict: unknown names in the file are an error.

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from models.hub import fetch_weights, is_repository
 from utils.errors import MissingFileError, UserError
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
@@ -41,10 +42,11 @@ def find_weights(source: str | Path | None = None) -> Path:
     """Find a weight file.
 
     Args:
-        source: a path, or one of ``pretrained_names()``; None: the best shipped weights.
+        source: a path, one of ``pretrained_names()``, or a Hugging Face repository (`models.hub`); None: the best
+            shipped weights.
 
     Raises:
-        MissingFileError: no such file or name.
+        MissingFileError: no such file, name or repository.
     """
     path = Path(DEFAULT_WEIGHTS if source is None else source)
     named = PRETRAINED / f"{path}.safetensors"
@@ -52,6 +54,8 @@ def find_weights(source: str | Path | None = None) -> Path:
         return path
     if path.parent == Path() and named.is_file():
         return named
+    if is_repository(path):
+        return fetch_weights(path)
     raise MissingFileError(f"{path}: no such weight file; give the path of a .safetensors, .pth or .pt file, or a "
                            f"name: {', '.join(pretrained_names()) or 'none is installed'}")
 

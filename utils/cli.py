@@ -27,7 +27,7 @@ USER_MISTAKE = 2
 EXTRAS = {"matplotlib": "report", "jinja2": "report", "markupsafe": "report",
           "watchfiles": "app", "tensorboard": "train", "webdataset": "train", "skimage": "train",
           "torchmetrics": "downstream", "flyr": "thermal", "dji_thermal_cli": "thermal-dji",
-          "av": "video"}
+          "av": "video", "huggingface_hub": "hub"}
 
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _Handler = Callable[[int, "FrameType | None"], object]

@@ -22,7 +22,7 @@ __all__ = ["build_sdist", "build_wheel", "get_requires_for_build_sdist", "get_re
 
 NAME = "defusionpp"
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = {"tests", "benchmarks"}
+LEFT_OUT = {"tests", "benchmarks", "hubconf"}
 # Commands in texts of the checkout -> commands of the installed package.
 COMMANDS = {"python -m metrics.leaderboard": "defusionpp leaderboard",
             "python -m metrics": "defusionpp metrics", "python -m data.check": "defusionpp check",
@@ -77,7 +77,7 @@ def stage(root: Path, out: Path) -> None:
     """
     folders, names = rooms(root)
     package = out / NAME
-    for source in [*(path for folder in folders for path in _files(folder)), *sorted(root.glob("*.py"))]:
+    for source in [*(path for folder in folders for path in _files(folder)), *_scripts(root)]:
         target = package / source.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix == ".py":
@@ -98,7 +98,7 @@ def stage(root: Path, out: Path) -> None:
 def rooms(root: Path) -> tuple[list[Path], set[str]]:
     """The folders of the package, and all top-level names by which its modules import each other."""
     folders = [path.parent for path in sorted(root.glob("*/__init__.py")) if path.parent.name not in LEFT_OUT]
-    names = {folder.name for folder in folders} | {path.stem for path in root.glob("*.py")}
+    names = {folder.name for folder in folders} | {path.stem for path in _scripts(root)}
     return [*folders, root / "pretrained"], names
 
 
@@ -134,6 +134,10 @@ def moved(source: str, names: set[str], file: str = "<source>") -> str:
     for command, installed in COMMANDS.items():
         text = re.sub(rf"\b{re.escape(command)}(?![\w.])", installed, text)
     return re.sub(rf"\bpython -m (?=(?:{'|'.join(sorted(names))})\b)", f"python -m {NAME}.", text)
+
+
+def _scripts(root: Path) -> list[Path]:
+    return [path for path in sorted(root.glob("*.py")) if path.stem not in LEFT_OUT]
 
 
 def _files(folder: Path) -> list[Path]:

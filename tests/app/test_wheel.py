@@ -64,6 +64,11 @@ def test_the_build_needs_nothing_more() -> None:
     assert backend.get_requires_for_build_wheel() == backend.get_requires_for_build_sdist() == []
 
 
+def test_torch_hubs_file_is_not_part_of_the_package() -> None:
+    """torch.hub reads it in a clone, where the packages have their short names."""
+    assert (ROOT / "hubconf.py").is_file() and "hubconf" not in backend.rooms(ROOT)[1]
+
+
 def test_an_import_that_cannot_be_moved_stops_the_build() -> None:
     with pytest.raises(SyntaxError, match=r"x\.py, line 1: give `import utils\.files` a name"):
         backend.moved("import utils.files\n", {"utils"}, "x.py")
@@ -79,9 +84,10 @@ def test_fuses_and_scores_beside_foreign_packages_without_the_extras(installed: 
 def test_models_by_name(installed: Installed) -> None:
     done = installed.run("-c", "import defusionpp as d; print(d.list_models(pretrained=True)); "
                          "m = d.create_model('defusionpp_hr', pretrained=True); print(type(m).__module__[:17]); "
-                         "print('SaliencePyramid' in d.list_models(), d.__version__)")
+                         "print('SaliencePyramid' in d.list_models(), d.__version__); "
+                         "from defusionpp.models.hub import listed_checksums; print(len(listed_checksums()))")
     assert done.stdout.splitlines() == ["['defusionpp_cud', 'defusionpp_hr']", "defusionpp.models",
-                                        f"True {VERSION}"], done.stderr
+                                        f"True {VERSION}", "2"], done.stderr
 
 
 def test_a_part_of_the_suite_passes_on_the_installed_package(installed: Installed, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def scored(tmp_path_factory) -> tuple[Path, Comparison]:
     root = tmp_path_factory.mktemp("set")
     sources, methods = write_set(root)
     assert score(["--a", f"{root / 'ir'}", "--b", f"{root / 'vi'}", "--fused", *(f"{one.folder}" for one in methods),
-                  "--names", *NAMES, "--out", f"{root / 'out'}"]) == 0
+                  "--names", *NAMES, "--workers", "0", "--out", f"{root / 'out'}"]) == 0
     return root, score_folders(sources, methods, NAMES, workers=0)
 
 
@@ -62,7 +62,7 @@ def test_pairs_are_known_by_their_pixels_not_by_their_names_or_files(scored, tmp
             (tmp_path / name).mkdir(exist_ok=True)
             cv2.imwrite(str(tmp_path / name / f"x{number}.tif"), made)
     score(["--a", f"{tmp_path / 'ir'}", "--b", f"{tmp_path / 'vi'}", "--fused", f"Mine={tmp_path / 'vi-fused'}",
-           "--names", "EN,SSIM", "--out", f"{tmp_path / 'out'}"])
+           "--names", "EN,SSIM", "--workers", "0", "--out", f"{tmp_path / 'out'}"])
     capsys.readouterr()
     assert main([f"{root / 'out/results_Mean.json'}", f"{tmp_path / 'out'}"]) == 0
     told = capsys.readouterr()
