@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
 WIDTH, HEIGHT = 48, 36  # of the infrared pictures
@@ -115,7 +115,8 @@ def _jpeg(shown: np.ndarray, camera: Camera) -> bytes:
     exif[Base.Orientation] = camera.orientation
     exif.get_ifd(IFD.Exif)[Base.DigitalZoomRatio] = camera.zoom
     file = io.BytesIO()
-    Image.fromarray(shown).save(file, "JPEG", exif=exif)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(np.dstack([shown] * 3)).save(file, "JPEG", exif=exif, icc_profile=profile)
     return file.getvalue()
 
 

@@ -80,6 +80,14 @@ def test_a_photograph_may_be_a_file_of_its_own(here: Path, files: list[str], cap
     assert read_picture("x.png").size == (48, 36)
 
 
+def test_a_folder_of_a_scene_holds_a_file_and_its_photograph(here: Path) -> None:
+    write_picture("SCENES/one/a.png", read_picture("photo.png").pixels)
+    write_flir(Path("SCENES/one/b.jpg"), warm((20, 16)))
+    assert main(["SCENES", "-o", "out", *FAST]) == 0
+    assert main(["bare.jpg", "photo.png", "-o", "x.png", *FAST]) == 0
+    assert np.array_equal(read_picture("out/one.png").pixels, read_picture("x.png").pixels)
+
+
 def test_temperatures_move_with_the_infrared(here: Path) -> None:
     """A photograph whose content lies 6 pixels further right and 4 further down, by a known map."""
     Calibration(Alignment(translation(-6, -4), (48, 36), (48, 36), 1.0), Path("rig.json")).write()
@@ -98,8 +106,10 @@ def test_filling_keeps_the_whole_photograph(here: Path) -> None:
     write_flir(Path("zoomed.jpg"), warm((20, 16)), lit((41, 33), SIZE, 10), (2.0, 0, 0))
     assert main(["zoomed.jpg", "-o", "x.png", "--fill", *FAST]) == 0
     assert read_picture("x.png").size == SIZE
-    assert main(["zoomed.jpg", "-o", "x.png", "--overwrite", *FAST]) == 0
-    assert read_picture("x.png").size == (48, 36)
+    Calibration(Alignment(translation(-6, -4), (48, 36), (48, 36), 1.0), Path("rig.json")).write()
+    for words in ([], ["--fill", "--align-map", "rig.json"]):  # what is aligned afterwards is cut first
+        assert main(["zoomed.jpg", "-o", "x.png", "--overwrite", *words, *FAST]) == 0
+        assert read_picture("x.png").size == (48, 36)
 
 
 def test_every_file_of_a_folder_is_a_scene(here: Path, capsys: pytest.CaptureFixture) -> None:
@@ -118,7 +128,10 @@ def test_every_file_of_a_folder_is_a_scene(here: Path, capsys: pytest.CaptureFix
     assert "note: DCIM: DC_0003.jpg left out: no temperatures\n" in said.err
     assert "note: DCIM: deeper left out: folders in a folder of files with temperatures\n" in said.err
     assert "out/alone.png: left out: DCIM/alone.jpg: no photograph inside; give one" in said.err
-    Path("DCIM/alone.jpg").unlink()
+    Path("DCIM/alone.jpg").rename("DCIM/IR_0001.jpeg")
+    assert main(["DCIM", "-o", "out", "--resume", *FAST]) == 2
+    assert "note: DCIM/IR_0001.jpg: another file has this stem; left out\n" in capsys.readouterr().err
+    Path("DCIM/IR_0001.jpeg").unlink()
     assert main(["DCIM", "-o", "out", "--resume", *FAST]) == 0
     assert capsys.readouterr().out.count("kept, newer than its sources") == 3
     assert main(["DCIM/IR_0001.jpg", "DCIM/IR_0002.jpg", "-o", "named", *FAST]) == 0

@@ -24,6 +24,7 @@ from utils.pictures.thermal import (
 )
 from utils.pictures.thermal.colours import colours, ticks
 from utils.pictures.thermal.files import read_thermogram
+from utils.pictures.writing import write_picture
 
 pytest.importorskip("flyr", reason="reads FLIR files; pip install 'defusionpp[thermal]'")
 
@@ -114,6 +115,9 @@ def test_a_separate_photograph_keeps_its_size(tmp_path: Path) -> None:
     scene = read_thermal(path, write_photograph(tmp_path))
     assert (scene.infrared.size, scene.visible.size) == ((WIDTH, HEIGHT), (128, 96))
     assert np.array_equal(scene.visible.pixels, read_picture(tmp_path / "photograph.png").pixels)
+    write_picture(tmp_path / "deep.png", scene.visible.pixels.astype(np.uint16) * 257)
+    deep = read_thermal(path, tmp_path / "deep.png").infrared.pixels
+    assert deep.dtype == np.uint16 and np.abs(deep / 257 - scene.infrared.pixels).max() <= 0.5
 
 
 def test_the_orientation_turns_all_three(tmp_path: Path) -> None:
@@ -137,6 +141,13 @@ def test_what_is_not_radiometric_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.jpg: no photograph inside; give one of the same scene: defusionpp fuse "
                                         r".*a\.jpg PHOTO\.jpg --align auto --resize second"):
         read_thermal(path)
+
+
+def test_a_photograph_of_a_dji_drone_is_not_radiometric(tmp_path: Path) -> None:
+    path = write_dji(tmp_path / "DJI_0001_V.JPG")
+    assert is_radiometric(path)
+    path.write_bytes(path.read_bytes().replace(b"\xff\xe4", b"\xff\xe6", 1))
+    assert not is_radiometric(path)
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
@@ -190,6 +201,13 @@ def test_a_flat_picture_has_the_colours_of_the_bar(palette: str) -> None:
         assert shown.dtype == dtype and shown.shape == (80, 256, 3)
         assert np.array_equal(shown[:4], np.repeat(fused[:4], 3, 2))
         assert np.abs(shown[4:] / np.iinfo(dtype).max - colours(palette)).max() < 1 / 254
+
+
+def test_palettes_go_from_cold_to_hot() -> None:
+    assert {palette: bool(colours(palette)[20, 2] > colours(palette)[20, 0]) for palette in PALETTES} == \
+        {"iron": True, "white-hot": False, "black-hot": False, "rainbow": True, "turbo": True}
+    assert all(colours(palette)[200, 0] > colours(palette)[200, 2] for palette in ("iron", "rainbow", "turbo"))
+    assert colours("white-hot").tolist() == colours("black-hot")[::-1].tolist()
 
 
 def test_the_detail_is_that_of_the_fused_picture() -> None:
