@@ -1,10 +1,12 @@
 """Turns the arguments of ``defusionpp fuse`` into jobs: scenes with their output files."""
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.errors import MissingFileError, UserError
+from utils.files import check_folder
 from utils.pictures.codecs import is_picture, list_pictures
 from utils.pictures.formats import WRITABLE
 from utils.pictures.layouts import VISIBLE, Finding, PairPaths, Task, names, pair_folders, pair_scenes
@@ -76,13 +78,30 @@ def find_jobs(pictures: Sequence[Path], infrared: Path | None, visible: Path | N
         suffix: of results in a folder; None for ``.png``.
 
     Raises:
-        UserError: inconsistent arguments, no scene, or a result that would replace a source.
+        UserError: inconsistent arguments, no scene, a result that would replace a source, or a protected folder.
     """
-    found = _find(pictures, infrared, visible, out, task, depth, temperatures, watching)
+    found = _find(_expanded(pictures), infrared, visible, out, task, depth, temperatures, watching)
     if suffix and any(job.out == out for job in found.jobs):
         raise UserError(f"{out} is a file, whose suffix decides; --format; leave it out, or give a folder")
     named = [job if job.out == out else replace(job, out=job.out.with_suffix(suffix or ".png")) for job in found.jobs]
+    for folder in {result.parent for job in named for result in job.results}:
+        check_folder(folder)
     return _apart(replace(found, jobs=named))
+
+
+def _expanded(pictures: Sequence[Path]) -> list[Path]:
+    """The pictures, with patterns such as ``*.jpg`` replaced by their files: not every shell does so.
+
+    Raises:
+        UserError: nothing matches a pattern.
+    """
+    found: list[Path] = []
+    for path in pictures:
+        files = [path] if path.exists() or not glob.has_magic(str(path)) else sorted(map(Path, glob.glob(str(path))))
+        if not files:
+            raise UserError(f"no file matches {path}; check the folder, and capital letters")
+        found += files
+    return found
 
 
 def _find(pictures: Sequence[Path], infrared: Path | None, visible: Path | None, out: Path, task: Task | None,

@@ -109,6 +109,9 @@ def fuse_scene(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal
             _fuse(job, fuser, align, thermal, files, prefer, outcome)
     except UserError as error:
         outcome.status, outcome.reason = "failed", str(error)
+    except OSError as error:  # those of reading are `UserError`
+        reason = f"it cannot be written ({error.strerror or error}); give another folder"
+        outcome.status, outcome.reason = "failed", reason
     if outcome.status == "fused":
         outcome.seconds = round(time.perf_counter() - start, 3)
     return outcome

@@ -149,6 +149,8 @@ def test_floats_of_a_scene_are_mapped_together_and_infrared_alone(here: Path, ca
     (["-o", "x.png", "--quality", "90"], ".png keeps every value and has no quality; --quality; leave it out, or"),
     (["-o", "x.jpg", "--bits", "16"], ".jpg holds 8 bit only; --bits 16; write .png, .tif, .tiff, .heic, .heif"),
     (["-o", "x.png", "--format", "jpg"], "x.png is a file, whose suffix decides; --format; leave it out"),
+    (["night/*.JPG", "-o", "x.png"], "no file matches night/*.JPG; check the folder, and capital letters"),
+    (["-o", "ir.png/x.png"], "ir.png is a file, a folder is needed there; give another one"),
     (["-o", "x.png", "--range", "20-40"], "20-40: give full, minmax, percentile, or two rising temperatures"),
 ])
 def test_a_mistake_is_one_line_before_anything_is_fused(here: Path, words: list[str], message: str) -> None:
@@ -157,6 +159,24 @@ def test_a_mistake_is_one_line_before_anything_is_fused(here: Path, words: list[
         main(["over.png", "under.png", *words, *FAST])
     assert message in str(mistake.value) and "\n" not in str(mistake.value)
     assert sorted(here.iterdir()) == before
+
+
+def test_a_pattern_that_the_shell_left_is_expanded(here: Path) -> None:
+    assert main(["SCENES/one/*.png", "-o", "x.png", *FAST]) == 0
+    Path("odd[1].png").write_bytes(Path("over.png").read_bytes())
+    assert main(["odd[1].png", "under.png", "-o", "y.png", *FAST]) == 0  # a name, not a pattern
+
+
+def test_a_place_that_cannot_be_written_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch,
+                                                    capsys: pytest.CaptureFixture) -> None:
+    """Found only when writing, as on a network drive: the scene is left out, without a traceback."""
+    def refuse(self: Path, content: bytes) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main(["over.png", "under.png", "-o", "x.png", *FAST]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "x.png: left out: it cannot be written (Permission denied); give another folder"
 
 
 def test_a_heic_without_its_library_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch,

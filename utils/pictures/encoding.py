@@ -16,6 +16,7 @@ from utils.pictures.notes import note_once
 
 QUALITY = 95
 _FULL_CHROMA = 90  # the quality from which on colours are stored at full resolution
+_HEIC_SPEED = {"preset": "medium"}  # of x265; the default, slow, takes twice as long for files 3 % smaller
 _JPEG_SEGMENT = 65_533  # bytes
 _JPEG_XMP = 29  # bytes that name the packet in its segment
 _XMP = 700  # tag of a TIFF
@@ -70,7 +71,8 @@ def _heic(pixels: np.ndarray, metadata: Metadata, quality: int) -> bytes:
         ("RGB", "RGB;16")[pixels.dtype == np.uint16]
     stream = io.BytesIO()
     picture = library.from_bytes(mode, (pixels.shape[1], pixels.shape[0]), np.ascontiguousarray(pixels).tobytes())
-    picture.save(stream, quality=quality, chroma=444 if quality >= _FULL_CHROMA else 420, **_about(metadata))
+    picture.save(stream, quality=quality, chroma=444 if quality >= _FULL_CHROMA else 420, enc_params=_HEIC_SPEED,
+                 **_about(metadata))
     return stream.getvalue()
 
 

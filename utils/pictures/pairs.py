@@ -206,7 +206,8 @@ def align_pictures(pictures: Sequence[Picture], rule: AlignRule) -> tuple[list[P
     for other in pictures[1:]:
         if other.size != first.size and rule.resize == "error":
             raise UserError(f"the pictures of one pair differ in size: {_sized(first)}, {_sized(other)}; register and "
-                            "resize the pair first, or set resize (and align)")
+                            "resize the pair first, or set resize and align (defusionpp fuse: --resize second --align "
+                            "auto)")
     order = sorted(range(len(pictures)), key=lambda place: str(pictures[place].path))
     aligned = align_arrays([one.pixels for one in pictures], rule, [str(one.path) for one in pictures], order)
     return [replace(one, pixels=pixels) for one, pixels in zip(pictures, aligned.pixels)], aligned

@@ -61,7 +61,8 @@ def read_raw(data: bytes, max_pixels: int, look: RawLook) -> Content:
             preview = _preview(library, raw)
     except library.LibRawError as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise Refusal(f"truncated, damaged or of an unknown camera ({reason})") from error
+        raise Refusal(f"truncated, damaged or of an unknown camera ({reason}); replace it, or save it as DNG or "
+                      "TIFF") from error
     record = exif.of_tiff(data) if data[:4] in _TIFF else preview
     return Content(values, Metadata(exif=record))
 
