@@ -1,4 +1,4 @@
-"""Another task on pictures or fused features: ``defusionpp downstream train``, ``defusionpp downstream evaluate``."""
+"""Another task on pictures or fused features: ``defusionpp downstream`` train, evaluate, compare or mirror."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from option.errors import did_you_mean
 from utils.cli import run
 from utils.errors import UserError
 
-COMMANDS = {"train": "train a segmenter or a detector", "evaluate": "score it on labelled pictures"}
+COMMANDS = {"train": "train a segmenter or a detector", "evaluate": "score it on labelled pictures",
+            "compare": "train and score a table of methods with several seeds",
+            "mirror": "fuse a labelled set into a folder, with its labels linked"}
 
 
 def main(arguments: list[str]) -> int | None:
-    """Run ``train`` or ``evaluate`` with the remaining arguments.
+    """Run a command with the remaining arguments.
 
     Raises:
         UserError: no such command.

@@ -27,6 +27,7 @@ class Backbone(nn.Module):
         pictures: number P of input pictures with three channels each. The weights of ImageNet's first convolution are
             divided among them, so that the magnitude of its output is unchanged.
         pretrained: start from ImageNet weights if their package is installed; the log says which weights are used.
+        freeze_norms: the batch norms keep their statistics.
 
     Attributes:
         channels: channels of the four maps, finest first.
@@ -35,8 +36,9 @@ class Backbone(nn.Module):
 
     multiple = 1
 
-    def __init__(self, *, pictures: int = 1, pretrained: bool = True) -> None:
+    def __init__(self, *, pictures: int = 1, pretrained: bool = True, freeze_norms: bool = False) -> None:
         super().__init__()
+        self._freeze_norms = freeze_norms
         self.body = timm.create_model(_NAME, features_only=True, out_indices=(1, 2, 3, 4), in_chans=3 * pictures)
         self.channels: list[int] = self.body.feature_info.channels()
         weights = imagenet_weights() if pretrained else None
@@ -44,6 +46,15 @@ class Backbone(nn.Module):
             weights[_STEM] = adapt_input_conv(3 * pictures, weights[_STEM])
             own = self.body.state_dict()
             self.body.load_state_dict({name: weights[name] for name in own})
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode; frozen batch norms stay in eval mode."""
+        super().train(mode)
+        if self._freeze_norms:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps of (B, 3P, H, W) in [0, 1]; each has the side of the picture divided by its stride, rounded up."""
@@ -55,9 +66,9 @@ class TwoBackbones(nn.Module):
 
     multiple = 1
 
-    def __init__(self, *, pretrained: bool = True) -> None:
+    def __init__(self, *, pretrained: bool = True, freeze_norms: bool = False) -> None:
         super().__init__()
-        self.backbones = nn.ModuleList(Backbone(pretrained=pretrained) for _ in range(2))
+        self.backbones = nn.ModuleList(Backbone(pretrained=pretrained, freeze_norms=freeze_norms) for _ in range(2))
         self.channels: list[int] = self.backbones[0].channels
 
     def forward(self, x: Tensor) -> list[Tensor]:

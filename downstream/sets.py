@@ -7,7 +7,7 @@ from data.boxed import BoxedFolder, check_boxes
 from data.boxes import list_boxes
 from data.labelled import LabelledFolder, find_labelled
 from data.labels import check_labels, refuse
-from data.lists import find_list, read_list
+from data.lists import read_list
 from option.schema import Options, PairDataOptions, TrainDataOptions
 from utils.errors import UserError
 from utils.pictures.codecs import list_pictures
@@ -24,8 +24,7 @@ def training_set(options: Options) -> LabelledFolder:
         UserError: a key or folder is missing, or files cannot be used; lists them.
     """
     data = options.require("dataset.train")
-    given = find_list(None, "", data.irvis_trainpairs)
-    stems = {Path(line).stem for line in read_list(given)} if given else None
+    stems = _listed(data.irvis_trainpairs, options.at("dataset.train.irvis_trainpairs"))
     return _labelled(options, "dataset.train", data, data.irvis_dataroot, stems)
 
 
@@ -40,7 +39,17 @@ def scored_set(options: Options, part: str) -> LabelledFolder:
         UserError: as ``training_set``.
     """
     data = options.require(f"dataset.{part}")
-    return _labelled(options, f"dataset.{part}", data, data.dataroot, None)
+    stems = _listed(data.pairs, options.at(f"dataset.{part}.pairs"))
+    return _labelled(options, f"dataset.{part}", data, data.dataroot, stems)
+
+
+def _listed(path: str | None, where: str) -> set[str] | None:
+    """The stems in a list, one a line; a suffix or folder before or after them is ignored. None without a list."""
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise UserError(f"{where}: no list {path}; give a text file with one stem a line, or leave it out")
+    return {Path(line).stem for line in read_list(Path(path))}
 
 
 def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOptions, root: str | None,

@@ -17,7 +17,7 @@ from torch import nn
 
 from data.boxed import BoxedFolder
 from data.caches import MemoryCache
-from data.loading import OrderedLoader
+from data.loading import OrderedLoader, Source
 from downstream.detection import DetectionTask
 from downstream.evaluate import score, score_boxes
 from downstream.networks import network_from_options
@@ -37,7 +37,7 @@ def build_task(options: Options) -> nn.Module:
     network = network_from_options(options)
     if options.downstream.task == "detection":
         return DetectionTask(network)
-    return SegmentationTask(network, options.dataset.train.image_size)
+    return SegmentationTask(network, options.dataset.train.image_size, options.downstream.class_weights)
 
 
 def build_loader(options: Options, *, seed: int, rank: int, world: int, device: torch.device,
@@ -47,11 +47,19 @@ def build_loader(options: Options, *, seed: int, rank: int, world: int, device: 
     Raises:
         UserError: bad labels, or an unsupported cache.
     """
-    data, source, workers = options.dataset.train, training_set(options), options.dataset.train.workers
+    data, source = options.dataset.train, training_set(options)
     if data.cache == "device":
         raise UserError(f"{options.at('dataset.train.cache')}: labelled scenes can be kept in memory only; give ram")
     if data.cache == "ram":
-        source, workers = MemoryCache(source, threads=workers, show=rank == 0), 0
+        source = MemoryCache(source, threads=data.workers, show=rank == 0)
+    return batches_of(source, options, seed=seed, rank=rank, world=world, device=device)
+
+
+def batches_of(source: Source, options: Options, *, seed: int, rank: int, world: int,
+               device: torch.device) -> OrderedLoader:
+    """Batches of a source, which is decoded by ``dataset.train.workers`` unless it is in memory."""
+    data = options.dataset.train
+    workers = 0 if isinstance(source, MemoryCache) else data.workers
     return OrderedLoader(source, batch_size=data.batch_size, seed=seed, rank=rank, world=world, workers=workers,
                          pin=device.type == "cuda")
 

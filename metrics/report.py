@@ -201,22 +201,23 @@ def _place_text(rank: float | None) -> str:
     return "" if rank is None else f"{rank:g}"
 
 
-def _environment(html: bool) -> "Environment":
-    """The template environment; HTML and SVG escape all values, Markdown only what would break its tables."""
+def _environment(html: bool, *folders: Path) -> "Environment":
+    """The template environment, with templates of this package and of ``folders``; HTML and SVG escape all values,
+    Markdown only what would break its tables."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported here: scoring does not need this extra
     from markupsafe import Markup
 
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=html,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = Environment(loader=FileSystemLoader([TEMPLATES, *folders]), undefined=StrictUndefined,
+                              autoescape=html, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["json"] = lambda value: Markup(
         json.dumps(value, ensure_ascii=True).replace("<", "\\u003c").replace("&", "\\u0026"))
     return environment
 
 
-def render(path: Path, template: str, content: dict[str, Any]) -> Path:
-    """Render a template of this package to a file; ``.html.j2`` escapes all values."""
-    text = _environment(template.endswith(".html.j2")).get_template(template).render(content)
+def render(path: Path, template: str, content: dict[str, Any], *folders: Path) -> Path:
+    """Render a template of this package or of ``folders`` to a file; ``.html.j2`` escapes all values."""
+    text = _environment(template.endswith(".html.j2"), *folders).get_template(template).render(content)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

@@ -59,9 +59,16 @@ def _sections(section: type[Section], path: str = "") -> Iterator[tuple[str, typ
     if any(section_of(field.annotation) is None for field in section.model_fields.values()):
         yield path, section
     for name, field in section.model_fields.items():
-        inner = section_of(field.annotation)
+        inner = section_of(field.annotation) or _section_by_name(field.annotation)
         if inner:
-            yield from _sections(inner, f"{path}.{name}" if path else name)
+            mark = ".*" if section_of(field.annotation) is None else ""
+            yield from _sections(inner, (f"{path}.{name}" if path else name) + mark)
+
+
+def _section_by_name(annotation: Any) -> type[Section] | None:
+    """The section of each value of a dict, or None."""
+    is_dict = typing.get_origin(annotation) is dict
+    return section_of(typing.get_args(annotation)[1]) if is_dict else None
 
 
 def _first_line(section: type[Section]) -> str:
@@ -110,6 +117,8 @@ def _type_name(annotation: Any) -> str:
     if origin is tuple:
         return f"list of {_type_name(args[0])}s"
     if origin is dict:
+        if section_of(args[1]):
+            return f"names, each with the keys {', '.join(f'`{key}`' for key in section_of(args[1]).model_fields)}"
         return "keys and values" if args[1] is Any else f"names, each with a {_type_name(args[1])}"
     return _NAMES[annotation]
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from option.read import parse_yaml, read_yaml
 from option.schema import Options
 from option.words import keep_words, word_of
 
-__all__ = ["OptionError", "argument_parser", "dump_options", "load_options", "options_from_arguments",
-           "options_from_command_line", "options_hash"]
+__all__ = ["OptionError", "argument_parser", "changed_options", "dump_options", "load_options",
+           "options_from_arguments", "options_from_command_line", "options_hash"]
 
 SHIPPED = Path(__file__).resolve().parent.parent  # holds option/
 _COMMAND_LINE_ONLY = "dataset.train.allow_programs"
@@ -106,6 +106,26 @@ def _validate(tree: dict[str, Any], source: str, flags: dict[str, str]) -> Optio
     options._source = source
     options._overridden = flags
     return options
+
+
+def changed_options(options: Options, changes: Mapping[str, Any], source: str) -> Options:
+    """The same options with other values.
+
+    Args:
+        options: the options; unchanged.
+        changes: values by key, such as ``{"train.lr": 1e-3}``.
+        source: place of the changes, for messages.
+
+    Raises:
+        OptionError: lists all mistakes, one per line.
+    """
+    tree = options.model_dump(mode="json")
+    flags: dict[str, str] = {}
+    for key, value in changes.items():
+        flags |= dict.fromkeys([*_put(tree, key, value), key], source)
+    made = _validate(tree, options._source, flags)
+    made._overridden = options._overridden | flags
+    return made
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:

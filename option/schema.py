@@ -21,12 +21,12 @@ from option.sections_data import (
     TrainDataOptions,
     ValDataOptions,
 )
-from option.sections_downstream import DownstreamOptions
+from option.sections_downstream import CompareOptions, DownstreamOptions, RowOptions
 from option.sections_train import LoggerOptions, MaeOptions, PathOptions, TeacherOptions, TrainOptions
 
 __all__ = [
-    "DatasetOptions", "DownstreamOptions", "LoggerOptions", "MaeOptions", "NetworkOptions",
-    "Options", "PairDataOptions", "PathOptions", "SaveOptions", "SynthesisOptions",
+    "CompareOptions", "DatasetOptions", "DownstreamOptions", "LoggerOptions", "MaeOptions", "NetworkOptions",
+    "Options", "PairDataOptions", "PathOptions", "RowOptions", "SaveOptions", "SynthesisOptions",
     "TeacherOptions", "TestDataOptions", "TileOptions", "TrainDataOptions", "TrainOptions",
     "ValDataOptions",
 ]

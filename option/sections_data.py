@@ -118,6 +118,7 @@ class PairDataOptions(Section):
     workers: Whole = Field(1, ge=0, description="processes that read pictures and compute metrics")
     label_name: PathText | None = Field(None, description=_LABELS)
     picture_root: PathText | None = Field(None, description=_PICTURES)
+    pairs: PathText | None = Field(None, description="downstream: list of the scenes to use, one stem a line")
     range: ValueRange = Field("full", description=_RANGE)
     ir_range: ValueRange | None = Field(None, description=_IR_RANGE)
     range_joint: bool | None = Field(None, description=_RANGE_JOINT)

@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 from tests.downstream.scenes import CLASSES, make_scenes, scene_options
 from utils.engine.batches import first_batches
 from utils.engine.launch import train
+from utils.engine.optimisation import Schedule, build_optimizer
 from utils.engine.randomness import Randomness
 from utils.errors import UserError
 
@@ -214,3 +215,43 @@ def test_real_labels_are_good(shared_data):
     data = {"irvis_dataroot": str(root)}
     options = scene_options(root, train_data=data, downstream={"classes": MSRS_CLASSES, "input": "early"}, path={})
     assert len(training_set(options)) == 120
+
+
+def test_the_head_has_a_learning_rate_of_its_own(root, tmp_path):
+    for way in WAYS:
+        options = options_of(way, root, tmp_path, downstream={"head_rate": 10}, train={"warmup_epochs": 0})
+        task = build_task(options)
+        optimizer = build_optimizer(task.trainable(), options.train, 1e-3)
+        Schedule(optimizer, options.train, 1e-3, 2.0).set(0.0)
+        rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+        for name, weight in task.model.named_parameters():
+            if id(weight) in rates:
+                starts = ".body." in name or ".network." in name
+                assert rates[id(weight)] == pytest.approx(1e-3 if starts else 1e-2), name
+
+
+def test_class_weights_by_hand():
+    """Class 1 has odds of e to 1 everywhere; half of the pixels are of each class, and class 0 counts three times."""
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return torch.stack([torch.zeros_like(x[:, 0]), torch.ones_like(x[:, 0])], dim=1)
+
+    labels = torch.ones(2, 1, 32, 32, dtype=torch.uint8)
+    labels[:, :, :16] = 0
+    labels[:, :, :, ::2] = 255
+    batch = LabelledBatch(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), labels, torch.full((2, 2), 32))
+    task = SegmentationTask(Fixed(), 32, (3.0, 1.0))
+    _, ids = task.crop(batch, Randomness(1, CPU).generators)
+    share = float((ids == 0).sum() * 3 / ((ids == 0).sum() * 3 + (ids == 1).sum()))
+    loss = task(batch, Randomness(1, CPU).generators)["total_loss"]
+    assert loss.item() == pytest.approx(np.log(1 + np.e) * share + np.log(1 + np.exp(-1)) * (1 - share), rel=1e-5)
+
+
+def test_frozen_norms_keep_their_statistics(root, tmp_path):
+    for way in ("picture", "late"):
+        options = options_of(way, root, tmp_path, downstream={"freeze_norms": True})
+        task = build_task(options).train()
+        before = {name: value.clone() for name, value in task.model.named_buffers()}
+        batch = first_batches(build_loader(options, seed=1, rank=0, world=1, device=CPU), CPU, 1)[0]
+        task(batch, Randomness(1, CPU).generators)
+        assert before and all(torch.equal(value, before[name]) for name, value in task.model.named_buffers())

@@ -15,7 +15,8 @@ from utils.precision import device_gains
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, lr: float) -> torch.optim.Optimizer:
-    """Build fused Adam or AdamW, or Muon. Biases, norms and other vectors get no weight decay.
+    """Build fused Adam or AdamW, or Muon. Biases, norms and other vectors get no weight decay. The learning rate of a
+    parameter with an attribute ``lr_scale`` is multiplied by it.
 
     Muon (Jordan 2024) replaces the momentum of each matrix by the nearest orthogonal matrix, which learns more per
     step than Adam; vectors use AdamW. Its updates are scaled to the magnitude of AdamW's (Liu et al. 2025, arXiv
@@ -28,10 +29,15 @@ def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, l
         lr: initial learning rate.
     """
     trained = list(parameters)
-    groups = [
-        {"params": [value for value in trained if value.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [value for value in trained if value.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for scale in sorted({1.0, *map(_scale, trained)}):
+        own = [value for value in trained if _scale(value) == scale]
+        groups += [
+            {"params": [value for value in own if value.ndim > 1], "weight_decay": options.weight_decay},
+            {"params": [value for value in own if value.ndim <= 1], "weight_decay": 0.0},
+        ]
+        for group in groups[-2:]:
+            group |= {"lr": lr * scale, "lr_scale": scale} if scale != 1 else {}
     betas = (options.beta1, options.beta2)
     if options.optimizer == "muon":
         bf16 = all(device_gains(device) for device in {value.device for value in trained})
@@ -40,6 +46,10 @@ def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, l
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     fused = all(value.device.type in ("cpu", "cuda") for value in trained)
     return kind(groups, lr=lr, betas=betas, fused=fused)
+
+
+def _scale(value: nn.Parameter) -> float:
+    return float(getattr(value, "lr_scale", 1.0))
 
 
 class Float32Muon(Muon):
@@ -98,7 +108,7 @@ class Schedule:
         """Set the optimiser's rate for the next step and return it."""
         rate = self._lr * self.factor(progress)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         return rate
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,217 @@
+"""A comparison makes each run once, continues where it was stopped, and reports rows with intervals."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.detection import MeanAveragePrecision
+
+from downstream import compare
+from downstream.records import confusion_of, read_record
+from downstream.rows import runs_of
+from downstream.scores import SegmentationMeter
+from downstream.statistics import bootstrap_weights, figures_of, parts_of, worst_pictures
+from downstream.tallies import DetectionTally, SegmentationTally
+from models.weight_files import find_weights
+from option.load import OptionError, dump_options
+from option.schema import CompareOptions, Options, RowOptions
+from tests.downstream.scenes import CLASSES, make_boxes, make_scenes, scene_options
+from utils.errors import UserError
+
+ROWS = {"visible": {}, "average": {"fuse": "Average"}, "early": {"options": {"downstream.input": "early"}}}
+
+
+def options_of(root, out, task="segmentation", rows=ROWS, **changes) -> Options:
+    data = {"label_name": "labels"} if task == "detection" else {}
+    settings = {"task": task, "classes": ("warm", "green") if task == "detection" else CLASSES, "pretrained": False,
+                "width": 64 if task == "detection" else 16, "freeze_norms": task == "detection",
+                "compare": {"rows": rows, "seeds": [1, 2], "parts": {"odd": "[135]"}, "resamples": 100, "shown": 2,
+                            **changes.pop("compare", {})}}
+    path = {"experiments_root": str(out / "runs"), "results_root": str(out / "results")}
+    return scene_options(root, downstream=settings, path=path, train_data={"cache": "ram", **data}, test_data=data,
+                         train={"epoch": 1, **changes})
+
+
+@pytest.mark.parametrize("task, make", [("segmentation", make_scenes), ("detection", make_boxes)])
+def test_from_rows_to_a_report(tmp_path, task, make, monkeypatch):
+    make(tmp_path)
+    options = options_of(tmp_path, tmp_path, task)
+    dump_options(options, tmp_path / "options.yaml")
+    made, whole = [], compare.make_run
+
+    def stop_after_two(options, one, sets):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append((one.row, one.seed))
+        return whole(options, one, sets)
+
+    monkeypatch.setattr(compare, "make_run", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        compare.main(["-opt", str(tmp_path / "options.yaml")])
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "tiny" / "runs").glob("*.json")}
+    monkeypatch.setattr(compare, "make_run", lambda *given: made.append(given[1].name) or whole(*given))
+    compare.main(["-opt", str(tmp_path / "options.yaml")])
+    assert made[:2] == [("visible", 1), ("average", 1)] and len(made) == 6
+    assert [name.rpartition(".")[0] for name in made[2:]] == ["early.1", "visible.2", "average.2", "early.2"]
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert not list((tmp_path / "runs").rglob("*.pt"))
+    scores = json.loads((tmp_path / "results" / "tiny" / "scores.json").read_text())
+    assert scores["pictures"] == {"all": 6, "odd": 3}
+    assert all(list(rows) == list(ROWS) for rows in scores["scores"].values())
+    text = (tmp_path / "results" / "tiny" / "report.html").read_text()
+    assert text.count("<img ") == 2 * (1 + len(ROWS)) and "http:" not in text and "https:" not in text
+    mirror, = (tmp_path / "results" / "fused" / "Average").glob(f"{tmp_path.name}-*")
+    assert len(list((mirror / "pictures").iterdir())) == 6
+    label = "labels" if task == "detection" else "label"
+    assert (mirror / label).resolve() == tmp_path / label
+
+
+def test_a_run_is_known_by_what_decides_its_scores(tmp_path):
+    make_scenes(tmp_path, count=2)
+    options = options_of(tmp_path, tmp_path)
+    digests = [run.digest for run in runs_of(options)]
+    assert len(set(digests)) == 6
+    same = options_of(tmp_path, tmp_path, compare={"shown": 5, "seeds": [1, 2, 3]}).model_copy(update={"name": "b"})
+    assert [run.digest for run in runs_of(same)][:6] == digests
+    longer = options_of(tmp_path, tmp_path, epoch=2)
+    assert not set(digests) & {run.digest for run in runs_of(longer)}
+    record = tmp_path / "one.json"
+    record.write_text(json.dumps({"about": {"digest": digests[0]}, "pictures": {}}))
+    assert read_record(record, digests[0]) and read_record(record, digests[1]) is None
+
+
+def test_other_weights_are_another_row(tmp_path):
+    """The checksum of the fusing weights counts, not their name."""
+    make_scenes(tmp_path, count=2)
+    first, second = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    first.write_bytes(find_weights("defusionpp_hr").read_bytes())
+    second.write_bytes(find_weights("defusionpp_cud").read_bytes())
+    before, = runs_of(options_of(tmp_path, tmp_path, rows={"ours": {"fuse": str(first)}}, compare={"seeds": [1]}))
+    second.replace(first)
+    after, = runs_of(options_of(tmp_path, tmp_path, rows={"ours": {"fuse": str(first)}}, compare={"seeds": [1]}))
+    assert before.digest != after.digest and before.origin["fuse sha256"] != after.origin["fuse sha256"]
+    assert before.options.dataset.train.picture_root != after.options.dataset.train.picture_root
+
+
+@pytest.mark.parametrize("rows, message", [
+    ({}, r"downstream\.compare\.rows: no rows"),
+    ({"a": {"pictures": "no/such"}}, r"rows\.a\.pictures: no folder no/such/train and no/such/test"),
+    ({"a": {"fuse": "no_such_weights"}}, r"no_such_weights: no such weight file"),
+    ({"a": {"options": {"downstream.inptu": "early"}}}, r"rows\.a: downstream\.inptu: unknown key"),
+])
+def test_bad_rows_are_named(tmp_path, rows, message):
+    with pytest.raises((UserError, OptionError), match=message):
+        runs_of(options_of(tmp_path, tmp_path, rows=rows))
+
+
+def test_bad_sections_are_named():
+    with pytest.raises(ValueError, match="baseline 'b' is none of the rows a"):
+        CompareOptions(rows={"a": RowOptions()}, baseline="b")
+    with pytest.raises(ValueError, match="two sources"):
+        RowOptions(fuse="Average", pictures="folder")
+
+
+def test_bad_labels_stop_a_comparison_before_its_first_run(tmp_path):
+    make_scenes(tmp_path)
+    (tmp_path / "label" / "3.png").unlink()
+    with pytest.raises(UserError, match="3: no label of that stem"):
+        compare.make_runs(options_of(tmp_path, tmp_path))
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()
+
+
+def test_segmentation_scores_are_those_of_torchmetrics():
+    random = np.random.default_rng(0)
+    meter, confusions = SegmentationMeter(3), []
+    for _ in range(4):
+        label = random.choice([0, 1, 255], (20, 30)).astype(np.uint8)
+        found = random.integers(0, 2, (20, 30)).astype(np.uint8)
+        meter.add(torch.from_numpy(found), torch.from_numpy(label))
+        confusions.append(confusion_of(found, label, 3))
+    tally = SegmentationTally(np.array(confusions), CLASSES)
+    expected = meter.scores().numbers(CLASSES)
+    ours = tally.scores(np.ones((1, 4)))
+    assert {name: values[0] for name, values in ours.items()} == pytest.approx(expected, nan_ok=True)
+    twice = tally.scores(np.array([[2.0, 1, 0, 1]]))
+    again = SegmentationTally(np.array(confusions)[[0, 0, 1, 3]], CLASSES).scores(np.ones((1, 4)))
+    for name, values in twice.items():
+        np.testing.assert_allclose(values, again[name])
+
+
+def test_detection_scores_are_those_of_coco():
+    """Random boxes near the labels, some missed, some found twice; a picture drawn twice counts twice."""
+    random = np.random.default_rng(1)
+    found, wanted = [], []
+    for _ in range(6):
+        corners = random.uniform(0, 60, (5, 2))
+        corners = np.concatenate([corners, corners + random.uniform(30, 50, (5, 2))], axis=1).astype(np.float32)
+        classes = random.integers(0, 2, 5)
+        near = np.concatenate([corners[:4] + random.normal(0, 2, (4, 4)), corners[:3] + random.normal(0, 5, (3, 4))])
+        found.append({"boxes": near.tolist(), "scores": random.uniform(0, 1, 7).round(4).tolist(),
+                      "labels": np.concatenate([classes[:4], classes[:3]]).tolist()})
+        wanted.append((corners, classes))
+
+    def of(places):
+        meter = MeanAveragePrecision(rec_thresholds=np.linspace(0, 1, 101).tolist())  # its own are of float32
+        for place in places:
+            corners, classes = wanted[place]
+            meter.update([{name: torch.tensor(value) for name, value in found[place].items()}],
+                         [{"boxes": torch.from_numpy(corners), "labels": torch.from_numpy(classes)}])
+        return meter.compute()
+
+    tally = DetectionTally({str(n): one for n, one in enumerate(found)}, wanted, list("012345"), ("a", "b"))
+    ours = tally.scores(np.array([[1.0] * 6, [2, 1, 0, 1, 1, 1]]))
+    for row, places in enumerate((range(6), (0, 0, 1, 3, 4, 5))):
+        expected = of(places)
+        assert ours["mAP"][row] == pytest.approx(float(expected["map"]), abs=1e-6)
+        assert ours["mAP50"][row] == pytest.approx(float(expected["map_50"]), abs=1e-6)
+
+
+def test_recall_at_one_false_alarm_by_hand():
+    """Two pictures, so two false boxes are allowed: the third ends the count. 2 of 4 objects are found by then."""
+    objects = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], np.float32)
+    away = [50, 50, 60, 60]
+    found = {"x": {"boxes": [[0, 0, 10, 10], away, away], "scores": [0.9, 0.8, 0.3], "labels": [0, 0, 0]},
+             "y": {"boxes": [away, [0, 0, 10, 10], [20, 0, 30, 10]], "scores": [0.7, 0.6, 0.2], "labels": [0, 0, 0]}}
+    tally = DetectionTally(found, [(objects, np.zeros(2, int))] * 2, ["x", "y"], ["person"])
+    assert tally.scores(np.array([[1.0, 1], [1, 0], [0, 1], [0, 0]]))["recall person"] == pytest.approx(
+        [0.5, 0.5, 1, np.nan], nan_ok=True)
+
+
+class _Fixed:
+    """One score for each picture; a weighting gives their mean."""
+
+    def __init__(self, values):
+        self.values = np.array(values, float)
+
+    def scores(self, weights):
+        return {"score": weights @ self.values / weights.sum(1)}
+
+    def each(self):
+        return self.values
+
+
+def test_paired_bootstrap():
+    """A constant gain has an interval of one point, however much the pictures differ; noise has one around 0."""
+    random = np.random.default_rng(2)
+    base = random.uniform(0, 1, 40)
+    noise = random.normal(0, 0.1, 40)
+    rows = {"base": {1: _Fixed(base), 2: _Fixed(base + 0.02)}, "gain": {1: _Fixed(base + 0.1), 3: _Fixed(base)},
+            "noise": {1: _Fixed(base + noise - noise.mean())}}
+    figures = {row: own["score"] for row, own in figures_of(rows, "base", np.ones(40, bool), 2000).items()}
+    assert figures["base"].std == pytest.approx(0.02 / 2**0.5) and figures["base"].common == 0
+    gain, other = figures["gain"], figures["noise"]
+    assert (gain.seeds, gain.common, gain.clear) == (2, 1, 1)
+    assert [gain.difference, gain.low, gain.high] == pytest.approx([0.1] * 3)
+    half = 1.96 * noise.std() / 40**0.5
+    assert other.clear == 0 and [other.low, other.high] == pytest.approx([-half, half], rel=0.1)
+    part = figures_of(rows, "base", base > np.median(base), 100)["base"]["score"]
+    assert part.mean == pytest.approx(np.sort(base)[20:].mean() + 0.01)
+    assert worst_pictures(rows, 3) == np.argsort(base + (noise - noise.mean()) / 5)[:3].tolist()
+
+
+def test_bootstrap_draws_as_many_pictures_as_there_are():
+    weights = bootstrap_weights(7, 50)
+    assert weights.shape == (50, 7) and (weights.sum(1) == 7).all() and len(np.unique(weights, axis=0)) > 40
+    assert np.array_equal(weights, bootstrap_weights(7, 50))
+    assert list(parts_of(["1D", "2N"], {"night": "*N", "dusk": "*X"})) == ["all", "night"]
