@@ -48,7 +48,7 @@ def shown_scenes(options: Options, records: Mapping[str, Mapping[int, Record]], 
         indices: places in the test set.
     """
     first = {row: next(iter(own.values())) for row, own in runs.items()}
-    sets = {row: scored_set(one.options, "test") for row, one in first.items()} if indices else {}
+    sets = {row: scored_set(one.options, "test", check=False) for row, one in first.items()} if indices else {}
     classes = options.downstream.classes
     scenes = []
     for index in indices:

@@ -67,7 +67,7 @@ def read_results(options: Options) -> Results:
         raise UserError(f"{results_of(options)}: no finished run of these options; run the command without --report")
     records = {row: records[row] for row in compare.rows if row in records}
     first = next(iter(next(iter(runs.values())).values()))
-    scenes = scored_set(first.options, "test")
+    scenes = scored_set(first.options, "test", check=False)
     wanted = labels_of(scenes) if settings.task == "detection" else None
     tallies = {row: {seed: tally_of(record, scenes, settings.classes, wanted) for seed, record in own.items()}
                for row, own in records.items()}

@@ -1,5 +1,6 @@
 """The runs of a comparison: the options of each row and seed, and their digest."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -104,7 +105,14 @@ def _weights_of(key: str, name: str) -> dict[str, str]:
     """Name and checksum of weights; only the name of a model without weights."""
     if key == "fuse" and name in MODELS.names():
         return {key: name}
-    return {key: name, f"{key} sha256": weight_checksum(find_weights(name))}
+    path = find_weights(name)
+    return {key: name, f"{key} sha256": _checksum(path, path.stat().st_mtime_ns)}
+
+
+@functools.lru_cache(maxsize=32)
+def _checksum(path: Path, _changed: int) -> str:
+    """Checksum of a file, read once for all runs of a table."""
+    return weight_checksum(path)
 
 
 def mirrors_of(options: Options, fuse: str) -> dict[str, Path]:

@@ -28,19 +28,20 @@ def training_set(options: Options) -> LabelledFolder:
     return _labelled(options, "dataset.train", data, data.irvis_dataroot, stems)
 
 
-def scored_set(options: Options, part: str) -> LabelledFolder:
+def scored_set(options: Options, part: str, *, check: bool = True) -> LabelledFolder:
     """The scenes of ``dataset.val`` or ``dataset.test``.
 
     Args:
         options: options of the run.
         part: "val" or "test".
+        check: read all labels; not needed again for labels that a run has been scored with.
 
     Raises:
         UserError: as ``training_set``.
     """
     data = options.require(f"dataset.{part}")
     stems = _listed(data.pairs, options.at(f"dataset.{part}.pairs"))
-    return _labelled(options, f"dataset.{part}", data, data.dataroot, stems)
+    return _labelled(options, f"dataset.{part}", data, data.dataroot, stems, check)
 
 
 def _listed(path: str | None, where: str) -> set[str] | None:
@@ -53,7 +54,7 @@ def _listed(path: str | None, where: str) -> set[str] | None:
 
 
 def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOptions, root: str | None,
-              stems: set[str] | None) -> LabelledFolder:
+              stems: set[str] | None, check: bool = True) -> LabelledFolder:
     """The scenes of one section.
 
     Args:
@@ -62,6 +63,7 @@ def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOpt
         data: the section.
         root: folder of the set.
         stems: the wanted scenes; None for all.
+        check: read all labels.
     """
     settings = options.downstream
     needed = {"irvis_dataroot" if isinstance(data, TrainDataOptions) else "dataroot": root,
@@ -79,7 +81,8 @@ def _labelled(options: Options, where: str, data: TrainDataOptions | PairDataOpt
     boxes = settings.task == "detection"
     scenes = find_labelled(folders, Path(root) / data.label_name, problems, stems,
                            list_labels=list_boxes if boxes else list_pictures)
-    problems += check_boxes(scenes, settings.classes) if boxes else check_labels(scenes, len(settings.classes))
+    if check:
+        problems += check_boxes(scenes, settings.classes) if boxes else check_labels(scenes, len(settings.classes))
     refuse(problems, options.at(where))
     if not scenes:
         raise UserError(f"{options.at(where)}: no labelled scene in {root}; see docs/DATA.md for the layout")

@@ -5,21 +5,27 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from torchmetrics.detection import MeanAveragePrecision
 
+from downstream import __main__ as downstream
 from downstream import compare
-from downstream.records import confusion_of, read_record
-from downstream.rows import runs_of
+from downstream.records import Record, confusion_of, read_record
+from downstream.rows import record_path, runs_of
 from downstream.scores import SegmentationMeter
 from downstream.statistics import bootstrap_weights, figures_of, parts_of, worst_pictures
 from downstream.tallies import DetectionTally, SegmentationTally
 from models.weight_files import find_weights
-from option.load import OptionError, dump_options
+from option.load import OptionError, dump_options, load_options
 from option.schema import CompareOptions, Options, RowOptions
+from tests.conftest import ROOT
 from tests.downstream.scenes import CLASSES, make_boxes, make_scenes, scene_options
 from utils.errors import UserError
+from utils.locks import FolderLock
+from utils.pictures.colour import grey_levels
+from utils.pictures.reading import read_picture
 
-ROWS = {"visible": {}, "average": {"fuse": "Average"}, "early": {"options": {"downstream.input": "early"}}}
+ROWS = {"early": {"options": {"downstream.input": "early"}}, "average": {"fuse": "Average"}}
 
 
 def options_of(root, out, task="segmentation", rows=ROWS, **changes) -> Options:
@@ -33,27 +39,27 @@ def options_of(root, out, task="segmentation", rows=ROWS, **changes) -> Options:
                          train={"epoch": 1, **changes})
 
 
-@pytest.mark.parametrize("task, make", [("segmentation", make_scenes), ("detection", make_boxes)])
-def test_from_rows_to_a_report(tmp_path, task, make, monkeypatch):
+@pytest.mark.parametrize("task, make, seeds", [("segmentation", make_scenes, [1, 2]), ("detection", make_boxes, [1])])
+def test_from_rows_to_a_report(tmp_path, task, make, seeds, monkeypatch):
+    """Stopped after its first run, it makes the others alone, all rows with a seed before the next seed."""
     make(tmp_path)
-    options = options_of(tmp_path, tmp_path, task)
+    options = options_of(tmp_path, tmp_path, task, compare={"seeds": seeds})
     dump_options(options, tmp_path / "options.yaml")
     made, whole = [], compare.make_run
 
-    def stop_after_two(options, one, sets):
-        if len(made) == 2:
+    def stop_after_one(options, one, sets):
+        if made:
             raise KeyboardInterrupt
         made.append((one.row, one.seed))
         return whole(options, one, sets)
 
-    monkeypatch.setattr(compare, "make_run", stop_after_two)
+    monkeypatch.setattr(compare, "make_run", stop_after_one)
     with pytest.raises(KeyboardInterrupt):
         compare.main(["-opt", str(tmp_path / "options.yaml")])
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "tiny" / "runs").glob("*.json")}
-    monkeypatch.setattr(compare, "make_run", lambda *given: made.append(given[1].name) or whole(*given))
+    monkeypatch.setattr(compare, "make_run", lambda *given: made.append((given[1].row, given[1].seed)) or whole(*given))
     compare.main(["-opt", str(tmp_path / "options.yaml")])
-    assert made[:2] == [("visible", 1), ("average", 1)] and len(made) == 6
-    assert [name.rpartition(".")[0] for name in made[2:]] == ["early.1", "visible.2", "average.2", "early.2"]
+    assert made == [(row, seed) for seed in seeds for row in ROWS] and len(times) == 1
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert not list((tmp_path / "runs").rglob("*.pt"))
     scores = json.loads((tmp_path / "results" / "tiny" / "scores.json").read_text())
@@ -71,9 +77,9 @@ def test_a_run_is_known_by_what_decides_its_scores(tmp_path):
     make_scenes(tmp_path, count=2)
     options = options_of(tmp_path, tmp_path)
     digests = [run.digest for run in runs_of(options)]
-    assert len(set(digests)) == 6
+    assert len(set(digests)) == 4
     same = options_of(tmp_path, tmp_path, compare={"shown": 5, "seeds": [1, 2, 3]}).model_copy(update={"name": "b"})
-    assert [run.digest for run in runs_of(same)][:6] == digests
+    assert [run.digest for run in runs_of(same)][:4] == digests
     longer = options_of(tmp_path, tmp_path, epoch=2)
     assert not set(digests) & {run.digest for run in runs_of(longer)}
     record = tmp_path / "one.json"
@@ -215,3 +221,34 @@ def test_bootstrap_draws_as_many_pictures_as_there_are():
     assert weights.shape == (50, 7) and (weights.sum(1) == 7).all() and len(np.unique(weights, axis=0)) > 40
     assert np.array_equal(weights, bootstrap_weights(7, 50))
     assert list(parts_of(["1D", "2N"], {"night": "*N", "dusk": "*X"})) == ["all", "night"]
+
+
+def test_a_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
+    make_scenes(tmp_path, count=2)
+    options = options_of(tmp_path, tmp_path, compare={"seeds": [1]})
+    made, record = [], Record({"seconds": 0}, {})
+    monkeypatch.setattr(compare, "make_run", lambda options, one, sets: made.append(one.row) or record)
+    with FolderLock(record_path(options, runs_of(options)[0]).with_suffix("")):
+        compare.make_runs(options)
+    assert made == ["average"]
+
+
+def test_the_mirror_command(tmp_path):
+    make_scenes(tmp_path, count=2)
+    file, out = tmp_path / "options.yaml", tmp_path / "out"
+    dump_options(options_of(tmp_path, tmp_path), file)
+    downstream.main(["mirror", "-opt", str(file), "--fuse", "Average", "-o", str(out)])
+    for part in ("train", "test"):
+        fused = read_picture(out / part / "pictures" / "0.png").pixels
+        assert (out / part / "label" / "0.png").is_file()
+        grey = [grey_levels(read_picture(tmp_path / name / "0.png").pixels).astype(float) for name in ("ir", "vi")]
+        assert abs(grey_levels(fused) - np.mean(grey, axis=0)).max() <= 2
+
+
+def test_the_documented_options_are_valid():
+    """The ten lines for own data, and the shipped files."""
+    text = (ROOT / "docs" / "DOWNSTREAM.md").read_text(encoding="utf-8")
+    own = Options.model_validate(yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0]))
+    assert [run.row for run in runs_of(own)] == ["visible", "infrared", "fused"] * 3
+    for task in ("Seg", "Det"):
+        assert len(runs_of(load_options(f"option/downstream/Compare_{task}_MSRS.yaml"))) == 60

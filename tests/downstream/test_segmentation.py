@@ -52,8 +52,8 @@ def scored(options: Options, out) -> dict:
 @pytest.mark.parametrize("way, warm", [("picture", False), ("early", True)])
 def test_it_learns_what_its_pictures_show(root, tmp_path, way, warm):
     """The green class is seen by both; the warm one by the pair alone."""
-    options = options_of(way, root, tmp_path, train={"lr": 1e-2, "epoch": 16}, logger={"save_checkpoint_freq": 16})
-    assert train(options, build_task, build_loader).steps == 32
+    options = options_of(way, root, tmp_path, train={"lr": 1e-2, "epoch": 24}, logger={"save_checkpoint_freq": 24})
+    assert train(options, build_task, build_loader).steps == 48
     found = scored(options, tmp_path)
     scores, confusion = found["scores"], np.array(found["confusion"])
     assert scores["IoU green"] > 0.4 and (scores["IoU warm"] > 0.4) == warm and scores["IoU warm"] < 1
@@ -144,6 +144,15 @@ def test_a_list_chooses_scenes(root, tmp_path):
     (tmp_path / "list.txt").write_text("1\n4.png\n")
     options = options_of("early", root, tmp_path, train_data={"irvis_trainpairs": str(tmp_path / "list.txt")})
     assert [scene.stem for scene in training_set(options).scenes] == ["1", "4"]
+
+
+def test_a_list_chooses_test_scenes(root, tmp_path):
+    (tmp_path / "list.txt").write_text("2.png\n5\n")
+    options = options_of("early", root, tmp_path, test_data={"pairs": str(tmp_path / "list.txt")})
+    assert [scene.stem for scene in scored_set(options, "test").scenes] == ["2", "5"]
+    options = options_of("early", root, tmp_path, test_data={"pairs": str(tmp_path / "none.txt")})
+    with pytest.raises(UserError, match=r"dataset\.test\.pairs: no list .*none\.txt"):
+        scored_set(options, "test")
 
 
 def test_shrunk_pictures_are_scored_at_the_size_of_the_labels(root, tmp_path):
