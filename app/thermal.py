@@ -72,14 +72,14 @@ class Thermal:
         Raises:
             UserError: a file cannot be read, or there are no temperatures although an option needs them.
         """
-        scene = None
+        scene, limits = None, self.limits or files.rule.value_range
         if len(job.pictures) == 1:
-            scene = read_thermal(job.pictures[0], limits=self.limits, margin=margin)
+            scene = read_thermal(job.pictures[0], limits=limits, margin=margin)
         elif len(job.pictures) == _PAIR and job.task in (None, "IVF"):
             warm = [path for path in job.pictures if is_radiometric(path)]
             if len(warm) == 1 or (warm and job.task):
                 photograph = job.pictures[1 - job.pictures.index(warm[0])]
-                scene = read_thermal(warm[0], photograph, self.limits)
+                scene = read_thermal(warm[0], photograph, limits)
         if scene:
             return [scene.infrared, scene.visible], scene
         if self.asked:

@@ -64,6 +64,12 @@ def test_temperatures_are_shown_and_kept(here: Path, capsys: pytest.CaptureFixtu
     assert np.array_equal(with_bar[:, :SIZE[0]], shown) and with_bar.shape[1] > SIZE[0]
 
 
+def test_a_range_may_be_all_of_the_picture(here: Path, capsys: pytest.CaptureFixture) -> None:
+    for words, high in (([], 38.7), (["--range", "percentile"], 38.7), (["--range", "minmax"], 40)):
+        assert main(["hot.jpg", "-o", "x.png", "--json", "--dry-run", *words]) == 0
+        assert json.loads(capsys.readouterr().out)["celsius"] == pytest.approx([20, high], abs=0.1)
+
+
 def test_a_range_may_start_below_zero(here: Path, capsys: pytest.CaptureFixture) -> None:
     for words in (["--range", "-10:40.5"], ["--range=-10:40.5"]):
         assert main(["hot.jpg", "-o", "x.png", "--json", "--dry-run", *words]) == 0

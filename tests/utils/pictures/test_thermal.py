@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.conftest import ROOT
 from tests.radiometric import HEIGHT, WIDTH, Camera, centroid, lit, plain_jpeg, warm, write_dji, write_flir
+from tests.utils.pictures.samples import XMP
 from utils.errors import UserError
 from utils.pictures.picture import Picture
 from utils.pictures.reading import read_picture
@@ -95,6 +97,7 @@ def test_the_range_is_robust_or_as_given(tmp_path: Path) -> None:
     celsius[0, 0] = 150
     path = write_flir(tmp_path / "a.jpg", celsius, lit((20, 20), (WIDTH, HEIGHT), 5), (1.0, 0, 0))
     assert read_thermal(path).limits == pytest.approx((10, 30), abs=0.2)
+    assert read_thermal(path, limits="minmax").limits == pytest.approx((10, 150), abs=0.1)
     scene = read_thermal(path, limits=(20, 40))
     expected = np.round(255 * np.clip((celsius - 20) / 20, 0, 1))
     assert scene.limits == (20, 40)
@@ -128,6 +131,21 @@ def test_the_orientation_turns_all_three(tmp_path: Path) -> None:
                          (turned.visible.pixels, upright.visible.pixels)):
         assert np.array_equal(ours, np.rot90(stored, -1))
     assert b"FLIR Systems AB" in turned.visible.metadata.exif and turned.visible.metadata.icc is None
+
+
+def test_the_row_of_the_table_of_formats(tmp_path: Path) -> None:
+    """In docs/DATA.md: temperatures are floats and the photograph has 8 bits; a profile is that of another picture."""
+    path = write_flir(tmp_path / "a.jpg", warm((20, 20)), lit((20, 20), (96, 72), 5), (1.0, 0, 0))
+    packet = b"http://ns.adobe.com/xap/1.0/\0" + XMP
+    content = path.read_bytes()
+    path.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(packet) + 2) + packet + content[2:])
+    scene = read_thermal(path)
+    kept = scene.visible.metadata
+    assert read_picture(path).metadata.icc and kept.icc is None
+    assert kept.xmp == XMP and b"FLIR Systems AB" in kept.exif
+    assert (scene.visible.bit_depth, scene.temperatures.dtype) == (8, np.float32)
+    row = "| radiometric JPEG | yes | – | yes | – | yes | yes | yes | – | – | – | – | – |"
+    assert row in (ROOT / "docs" / "DATA.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_what_is_not_radiometric_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.pictures.alignment import AlignRule, Calibration
 from utils.pictures.alignment.apply import Margin
 from utils.pictures.alignment.estimate import Alignment
-from utils.pictures.depth import PERCENTILES, to_integers
+from utils.pictures.depth import PERCENTILES, ValueRange, to_integers
 from utils.pictures.metadata import turned
 from utils.pictures.notes import note_once
 from utils.pictures.pairs import align_pictures
@@ -41,7 +41,7 @@ class ThermalScene(NamedTuple):
     limits: Limits
 
 
-def read_thermal(path: str | Path, photograph: str | Path | None = None, limits: Limits | None = None, *,
+def read_thermal(path: str | Path, photograph: str | Path | None = None, limits: Limits | ValueRange = "percentile", *,
                  margin: Margin = "crop") -> ThermalScene:
     """Read a radiometric JPEG of a thermal camera as a pair to fuse.
 
@@ -55,8 +55,8 @@ def read_thermal(path: str | Path, photograph: str | Path | None = None, limits:
         path: the file.
         photograph: a photograph to use instead of the embedded one. It is not aligned: the pictures keep their sizes
             (``Fuser(align="auto", resize="second")``).
-        limits: temperatures in degrees Celsius that become black and white; by default the 0.5th and 99.5th
-            percentiles of the picture.
+        limits: temperatures in degrees Celsius that become black and white; ``minmax``: those of the picture;
+            ``percentile``: its 0.5th and 99.5th percentiles; ``full``, which temperatures have not, is the same.
         margin: ``crop`` to the infrared's field, or ``fill`` what surrounds it with the photograph.
 
     Raises:
@@ -64,7 +64,7 @@ def read_thermal(path: str | Path, photograph: str | Path | None = None, limits:
         UserError: no temperatures or no photograph inside, a damaged file, or the package that decodes it is missing.
     """
     thermogram = read_thermogram(path)
-    limits = _checked(limits, thermogram) if limits else robust_limits(thermogram)
+    limits = _found(limits, thermogram) if isinstance(limits, str) else _checked(limits, thermogram)
     if photograph is not None:
         visible = replace(read_picture(photograph), role="visible")
         return _upright(thermogram, _grey(thermogram, limits, visible.bit_depth), thermogram.celsius, limits, visible)
@@ -78,10 +78,11 @@ def read_thermal(path: str | Path, photograph: str | Path | None = None, limits:
     return scene._replace(visible=_turned(visible, thermogram))
 
 
-def robust_limits(thermogram: Thermogram) -> Limits:
-    """The 0.5th and 99.5th percentiles of the temperatures, at least 0.1 degrees apart."""
+def _found(value_range: ValueRange, thermogram: Thermogram) -> Limits:
+    """The limits of a picture, at least 0.1 degrees apart."""
     known = thermogram.celsius[np.isfinite(thermogram.celsius)]
-    low, high = (float(end) for end in np.percentile(known, PERCENTILES))
+    ends = (0, 100) if value_range == "minmax" else PERCENTILES
+    low, high = (float(end) for end in np.percentile(known, ends))
     wider = max(0.0, _NARROWEST - (high - low)) / 2
     return low - wider, high + wider
 
