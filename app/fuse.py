@@ -71,6 +71,19 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--prefer", choices=["near", "far"],
                       help="focus series only, given from near to far: which side wins in a narrow band around the "
                            "outlines of near objects, whose blur covers what is behind; default: the sharper one")
+    _add_files(line)
+    _add_thermal(line)
+    line.add_argument("--json", action="store_true", help="one line of JSON for each scene instead of text")
+    line.add_argument("--dry-run", action="store_true", help="say what would be fused, and stop")
+    there = line.add_mutually_exclusive_group()
+    there.add_argument("--resume", action="store_true", help="keep results that are newer than their sources")
+    there.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    there.add_argument("--watch", action="store_true",
+                       help="fuse scenes of folders as their files arrive, until Ctrl-C; keeps as --resume does")
+    return line
+
+
+def _add_files(line: argparse.ArgumentParser) -> None:
     kept = line.add_argument_group("files", "pictures are read and written as docs/DATA.md lists")
     kept.add_argument("--format", choices=["png", "tif", "jpg", "webp", "heic", "avif", "bmp"],
                       help="of results in a folder; default: png")
@@ -83,6 +96,9 @@ def parser() -> argparse.ArgumentParser:
                       help="which values become black and white: full (all of the type), minmax (those of the scene) "
                            "or percentile (without its extreme 0.5 %%); of infrared beside visible, the infrared's; "
                            "thermal cameras: LOW:HIGH in degrees Celsius such as 20:40")
+
+
+def _add_thermal(line: argparse.ArgumentParser) -> None:
     heat = line.add_argument_group("thermal cameras", "FLIR and DJI JPEGs with temperatures inside; see docs/DATA.md")
     heat.add_argument("--palette", metavar="NAME", help="show temperature as colour over the fused detail: iron, "
                       "white-hot, black-hot, rainbow, turbo")
@@ -90,14 +106,6 @@ def parser() -> argparse.ArgumentParser:
     heat.add_argument("--temperatures", type=Path, metavar="FILE",
                       help="also write the temperatures, degrees Celsius in 32-bit floats, pixel for pixel with the "
                            "fused picture (.tif; of many scenes a folder)")
-    line.add_argument("--json", action="store_true", help="one line of JSON for each scene instead of text")
-    line.add_argument("--dry-run", action="store_true", help="say what would be fused, and stop")
-    there = line.add_mutually_exclusive_group()
-    there.add_argument("--resume", action="store_true", help="keep results that are newer than their sources")
-    there.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    there.add_argument("--watch", action="store_true",
-                       help="fuse scenes of folders as their files arrive, until Ctrl-C; keeps as --resume does")
-    return line
 
 
 def percent(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,17 @@ from utils.version import VERSION
 def test_it_runs_from_the_checkout() -> None:
     done = subprocess.run([sys.executable, "-m", "app", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"defusionpp {VERSION}\n")
+
+
+def test_the_first_line_of_fuse_comes_before_the_slow_imports(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.pgm").write_bytes(b"P5 16 16 255\n" + bytes(256))
+    slow = "sorted({'torch', 'scipy', 'pydantic', 'numba', 'skimage', 'matplotlib'} & set(sys.modules))"
+    code = f"import sys, app.fuse as fuse; fuse.make_fuser = lambda *_: sys.exit(str({slow})); fuse.main(sys.argv[1:])"
+    words = [str(tmp_path / name) for name in ("a.pgm", "b.pgm")]
+    done = subprocess.run([sys.executable, "-c", code, *words, "-o", str(tmp_path / "c.png")], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.stderr == "fusing 1 scene with defusionpp_hr\n[]\n"
 
 
 def test_help_names_every_command_in_80_columns() -> None:
