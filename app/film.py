@@ -127,7 +127,7 @@ class Film:
             raise UserError(f"{self.infrared.path} and {self.visible.path} have no frame in common")
         sound = self.visible if self.visible.sound or not self.infrared.sound else self.infrared
         rest = self._last.pts * self.visible.time_base if self._last and not self._used else None
-        self.told.notes += join(self.unfinished.video, sound.path, self.unfinished.out, rest)
+        self.told.notes += join(self.unfinished.video, sound.path, self.unfinished.out, self.visible.rate, rest)
         self.unfinished.remove()
         self.told.status = "fused"
 

@@ -14,14 +14,15 @@ FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 
 
-def join(pictures: Path, source: Path, out: Path, ends: Fraction) -> list[str]:
+def join(pictures: Path, source: Path, out: Path, rate: Fraction, ends: Fraction | None = None) -> list[str]:
     """Write a video of the pictures with the sound and the title of a source; ``out`` appears when it is complete.
 
     Args:
         pictures: an MP4 with one picture track.
         source: the video whose sound tracks and metadata are taken; their times are kept.
         out: the file to write; its suffix is one of ``FORMATS``.
-        ends: sound from this time on is left out, in seconds.
+        rate: mean frames per second, as players show it.
+        ends: sound from this time on is left out, in seconds; None: all is kept.
 
     Returns:
         One line for each sound track that this kind of file cannot hold.
@@ -37,6 +38,7 @@ def join(pictures: Path, source: Path, out: Path, ends: Fraction) -> list[str]:
         shown = seen.streams.video[0]
         copies = {shown: joined.add_stream_from_template(shown)}
         copies[shown].time_base = shown.time_base
+        copies[shown].codec_context.framerate = rate  # by itself, Matroska would give its unit of time as the rate
         for sound in heard.streams.audio:
             if sound.codec_context.name in joined.supported_codecs:
                 copies[sound] = joined.add_stream_from_template(sound)

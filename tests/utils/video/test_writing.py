@@ -114,13 +114,14 @@ def test_pictures_and_sound_are_joined_with_their_times(tmp_path: Path, suffix: 
     source = write_clip(tmp_path / "source.mp4", clip(30)[1], tone=True)
     write(tmp_path / "pictures.mp4", pieces())
     out = tmp_path / f"out{suffix}"
-    assert join(tmp_path / "pictures.mp4", source, out, None) == []
+    assert join(tmp_path / "pictures.mp4", source, out, Fraction(30)) == []
     video = Video(out)
     times = [float(frame.pts * video.time_base) for frame in video.frames()]
     exact = [float(time * BASE) for time in TIMES]
+    assert video.rate < 31  # not the unit of time
     assert times == pytest.approx(exact, abs=1e-9 if suffix != ".mkv" else 0.00051)  # mkv has milliseconds
     assert sound(out)[0] == 1 and sound(out)[1] == pytest.approx(1.2, abs=0.13)
-    join(tmp_path / "pictures.mp4", source, out, Fraction(1, 2))
+    join(tmp_path / "pictures.mp4", source, out, Fraction(30), Fraction(1, 2))
     assert sound(out)[1] == pytest.approx(0.5, abs=0.13)
     assert [path.name for path in tmp_path.glob("*.tmp")] == []
 
@@ -134,8 +135,8 @@ def test_sound_that_a_file_cannot_hold_is_left_out_with_a_line(tmp_path: Path) -
         container.mux(stream.encode(wave))
         container.mux(stream.encode())
     write(tmp_path / "pictures.mp4", pieces()[:1])
-    (line,) = join(tmp_path / "pictures.mp4", source, tmp_path / "out.mp4", None)
+    (line,) = join(tmp_path / "pictures.mp4", source, tmp_path / "out.mp4", Fraction(30))
     assert ".mp4 holds no sound of type tta; left out" in line
     assert Video(tmp_path / "out.mp4").sound == 0
-    assert join(tmp_path / "pictures.mp4", source, tmp_path / "out.mkv", None) == []
+    assert join(tmp_path / "pictures.mp4", source, tmp_path / "out.mkv", Fraction(30)) == []
     assert Video(tmp_path / "out.mkv").sound == 1
