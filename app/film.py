@@ -134,11 +134,18 @@ class Film:
     def _fused(self) -> Iterator[tuple[int, np.ndarray]]:
         """Time and pixels of each fused frame from the first one that is not done."""
         done = self.unfinished.frames
-        with tqdm(total=self.visible.count, initial=done, unit="frame", leave=False, disable=None) as bar:
+        with tqdm(total=self._expected(), initial=done, unit="frame", leave=False, disable=None) as bar:
             for number, pts, pixels in self._steadied(max(0, done - self._look_back)):
                 if number >= done:
                     bar.update()
                     yield pts, pixels
+
+    def _expected(self) -> int | None:
+        """Frames of the result as far as the files say, for the time that is left."""
+        lasts = self.infrared.duration, self.visible.duration
+        if self.visible.count is None or None in lasts or lasts[0] >= lasts[1]:
+            return self.visible.count
+        return round(self.visible.count * lasts[0] / lasts[1])
 
     def _steadied(self, begin: int) -> Iterator[tuple[int, int, np.ndarray]]:
         for group in self._groups(begin):

@@ -89,12 +89,16 @@ def _check(given: argparse.Namespace) -> None:
     Raises:
         UserError: a mistake in the command line, or a result is there.
     """
+    from app.unfinished import Unfinished
     from utils.video.joining import FORMATS
 
     if given.out.suffix.lower() not in FORMATS:
         raise UserError(f"{given.out}: videos are written as {', '.join(sorted(FORMATS))}; -o; give one of these")
-    if given.out.resolve() in (given.ir.resolve(), given.vi.resolve()):
-        raise UserError(f"{given.out} is a source; -o; give another file")
+    if given.ir.resolve() == given.vi.resolve():
+        raise UserError(f"{given.ir} is given as both; --ir and --vi; give two videos")
+    for result in (given.out, Unfinished(given.out, {}).video):
+        if result.resolve() in (given.ir.resolve(), given.vi.resolve()):
+            raise UserError(f"{result} is a source; -o {given.out}; give another file")
     if not 0 <= given.quality <= 51:
         raise UserError(f"--quality {given.quality}; command line; give 0 to 51")
     if given.batch is not None and given.batch < 1:

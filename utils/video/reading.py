@@ -16,8 +16,6 @@ from utils.errors import MissingFileError, UserError
 EXACT = int(Interpolation.BILINEAR) | 0x2000 | 0x40000
 """How colours are converted: with all chroma and exact rounding (FFmpeg's SWS_FULL_CHR_H_INT and SWS_ACCURATE_RND); by
 default they would be half a level too dark."""
-MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-"""FFmpeg's number of a colour matrix -> the converter's, which knows BT.601 by one number only."""
 _WHOLE = 0.95  # share of the stored frames; decoders skip a few, and end silently where all that follows is damaged
 # Demuxers of pictures and texts, which FFmpeg also opens as videos of one frame.
 _NO_VIDEOS = ("_pipe", "image2", "tty")
@@ -53,8 +51,7 @@ class Frame:
     def pixels(self) -> np.ndarray:
         """(H, W, 1) or (H, W, 3) RGB, ``uint8``, turned upright."""
         grey = self.image.format.name.startswith("gray")
-        pixels = self.image.reformat(format="gray" if grey else "rgb24", interpolation=EXACT,
-                                     src_colorspace=MATRICES.get(int(self.image.colorspace))).to_ndarray()
+        pixels = self.image.reformat(format="gray" if grey else "rgb24", interpolation=EXACT).to_ndarray()
         return np.ascontiguousarray(np.rot90(pixels[..., None] if grey else pixels, self.image.rotation // 90))
 
 

@@ -18,10 +18,12 @@ import av
 import numpy as np
 
 from utils.errors import UserError
-from utils.video.reading import EXACT, MATRICES, Colour
+from utils.video.reading import EXACT, Colour
 
 _ENCODER = "libx264"
 _SETTINGS = {"preset": "medium", "bf": "0", "g": "1000"}
+# FFmpeg's number of a colour matrix -> the converter's, which knows BT.601 by one number only.
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 _HEADER, _FRAGMENT = (b"ftyp", b"moov"), (b"moof", b"mdat")
 
 
@@ -119,7 +121,7 @@ class GrowingVideo:
         width, height = self.look.size
         colour = np.broadcast_to(pixels[:height, :width], (height, width, 3))
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(colour), "rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=MATRICES.get(self.look.colour.matrix),
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_MATRICES.get(self.look.colour.matrix),
                                interpolation=EXACT)
         frame.pts, frame.time_base = pts, self.look.time_base
         return frame

@@ -28,7 +28,7 @@ def test_the_partner_is_the_nearest(first: int, second: int) -> None:
 
 
 def test_uneven_times() -> None:
-    pairs = nearest_pairs(frames(0, 100, 130, 500), frames(0, 49, 51, 114, 116, 320, 490))
+    pairs = nearest_pairs(frames(0, 100, 130, 500), frames(0, 50, 51, 115, 116, 320, 490))
     assert [partner.pts for partner, _ in pairs] == [0, 0, 100, 100, 130, 500, 500]
 
 

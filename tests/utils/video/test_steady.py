@@ -91,6 +91,16 @@ def test_motion_of_everything_is_not_taken_for_noise() -> None:
     assert np.mean(left > 8) < 0.01 and left.mean() < 1
 
 
+def test_texture_is_not_taken_for_noise() -> None:
+    """Before a still, coarse-grained background, something passes that is fainter than the grain."""
+    grain = np.random.default_rng(0).integers(60, 160, (*SIZE, 1), dtype=np.uint8)
+    disks = [disk_mask(SIZE, 20 + 20 * number)[..., None] > 0.5 for number in range(4)]
+    seen = [grain + np.uint8(25) * disk for disk in disks]
+    fused = [np.where(disk, np.uint8(250), grain) for disk in disks]
+    result = steadied(fused, seen, seen)
+    assert max(np.abs(one.astype(int) - other).max() for one, other in zip(result, fused)) <= 1
+
+
 def test_grey_frames_and_new_sizes() -> None:
     infrared, visible = clip(2)
     steady = Steady()
