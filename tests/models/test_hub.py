@@ -1,5 +1,6 @@
 """Weights by name: torch.hub from anywhere, and Hugging Face repositories that are checked and never unpickled."""
 
+import functools
 import hashlib
 import http.server
 import importlib.util
@@ -102,31 +103,32 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def remote(monkeypatch, tmp_path):
     """An empty Hub on this machine, with an empty cache: path -> content."""
-    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra hub)")
-    from huggingface_hub import constants
-
+    library = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra hub)")
     handler = type("Handler", (Server,), {"files": {}, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def unplug() -> None:
+        monkeypatch.setattr("time.sleep", lambda _: None)  # the library tries again and again, for 20 s
+        server.shutdown()
+        server.server_close()
+
+    handler.unplug = unplug
+    monkeypatch.setattr(library, "hf_hub_download", functools.partial(
+        library.hf_hub_download, endpoint=f"http://127.0.0.1:{server.server_address[1]}", cache_dir=tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     yield handler
-    server.shutdown()
-    server.server_close()
+    unplug()
 
 
-def test_a_repository_gives_the_fuser_of_its_file_and_then_the_cache_does(remote, monkeypatch, caplog):
+def test_a_repository_gives_the_fuser_of_its_file_and_then_the_cache_does(remote, caplog):
     remote.files["/someone/defusionpp_hr/resolve/main/defusionpp_hr.safetensors"] = HEAD
     pair = np.random.default_rng(0).integers(0, 256, (2, 40, 50), dtype=np.uint8)
     with caplog.at_level(logging.WARNING):
         fused = Fuser.from_pretrained("someone/defusionpp_hr", device="cpu")(*pair).fused
     assert np.array_equal(fused, Fuser.from_pretrained("defusionpp_hr", device="cpu")(*pair).fused)
     assert not caplog.records
-    remote.files.clear()
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    remote.unplug()
     assert find_weights("someone/defusionpp_hr").read_bytes() == HEAD
 
 
@@ -159,7 +161,7 @@ def test_a_pickle_is_never_asked_for(remote):
 def test_what_cannot_be_fetched_is_one_line(remote, monkeypatch):
     with pytest.raises(MissingFileError, match="Hugging Face repository no/such does not exist, or is private"):
         find_weights("no/such")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    remote.unplug()
     with pytest.raises(MissingFileError, match="no/net cannot be reached and is not in the cache; check the network"):
         find_weights("no/net")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
