@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := experiments/demo_data
 
-.PHONY: demo test test-slow test-lowest lint bench report clean
+.PHONY: demo app test test-slow test-lowest lint bench report clean
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,10 @@ demo: $(VENV)/.installed  ## fuse simulated pairs with the shipped weights; prin
 	done
 	@echo "open results/Demo_IVF/contact_sheet.png and results/Demo_IVF/report.html (and Demo_MEF, Demo_MFF);"
 	@echo "results/Demo_*_SaliencePyramid is what a pyramid without any learning makes of the same pairs"
+
+app: $(VENV)/.installed  ## a page to fuse pictures in a browser, on this computer
+	$(BIN)/python -m pip install --quiet "gradio>=6.31"
+	$(BIN)/python -m app app
 
 test: $(VENV)/.installed  ## the whole default suite
 	$(BIN)/python -m pytest

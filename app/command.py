@@ -13,6 +13,7 @@ from utils.version import VERSION
 
 COMMANDS = {
     "fuse": ("app.fuse", "fuse pictures: infrared and visible, exposures, focus series"),
+    "app": ("app.web.serve", "fuse pictures in a browser, on this computer"),
     "video": ("app.video", "fuse an infrared and a visible video"),
     "metrics": ("metrics.__main__", "score fused pictures against their sources"),
     "leaderboard": ("metrics.leaderboard", "rank methods by their results files"),

@@ -132,7 +132,7 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, fil
         raise UserError(f"{outcome.task} ({outcome.reason}) has no depth; {'--depth' if job.depth else '--prefer'}; "
                         "give --task MFF if this is a focus series")
     outcome.status, outcome.celsius = "would be fused", heat and [round(end, 2) for end in heat.limits]
-    pictures = in_one_space(_with_roles(pictures, guess))
+    pictures = in_one_space(with_roles(pictures, guess))
     if guess.task == "IVF" and files.rule.value_range == "full":
         hint_range([pictures[order[0]]])
     ordered, aligned = align([pictures[place] for place in order])
@@ -155,7 +155,7 @@ def _fuse(job: Job, fuser: "Fuser | None", align: Aligner, thermal: Thermal, fil
     outcome.status = "fused"
 
 
-def _with_roles(pictures: Sequence[Picture], guess: Guess) -> list[Picture]:
+def with_roles(pictures: Sequence[Picture], guess: Guess) -> list[Picture]:
     """The pictures in the order given; the first for IVF is infrared."""
     infrared = guess.order[0] if guess.task == "IVF" else None
     return [replace(one, role="infrared" if place == infrared else "none") for place, one in enumerate(pictures)]

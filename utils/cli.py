@@ -25,7 +25,7 @@ USER_MISTAKE = 2
 
 # Libraries that fusing and metrics do not need -> the package extra that installs them.
 EXTRAS = {"matplotlib": "report", "jinja2": "report", "markupsafe": "report",
-          "watchfiles": "app", "tensorboard": "train", "webdataset": "train", "skimage": "train",
+          "watchfiles": "watch", "gradio": "app", "tensorboard": "train", "webdataset": "train", "skimage": "train",
           "torchmetrics": "downstream", "flyr": "thermal", "dji_thermal_cli": "thermal-dji",
           "av": "video", "huggingface_hub": "hub"}
 

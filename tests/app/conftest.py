@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.app.page_server import Served, serve
 from tests.conftest import ROOT
 
 
@@ -47,3 +49,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         (elsewhere / name).mkdir(parents=True)
         (elsewhere / name / "__init__.py").write_text("raise RuntimeError('somebody else\\'s package')\n")
     return Installed(site, elsewhere)
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The web page, for all tests of the session."""
+    pytest.importorskip("gradio", reason="the web page needs Gradio (166 MB): pip install 'defusionpp[app]'")
+    with serve(tmp_path_factory.mktemp("page")) as served:
+        yield served

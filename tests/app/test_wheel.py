@@ -121,16 +121,21 @@ def test_a_missing_extra_is_one_line_with_the_command(installed: Installed) -> N
 
 def test_every_module_finds_the_others(installed: Installed) -> None:
     script = ("import importlib, pkgutil, sys, defusionpp\n"
+              "without = 0\n"
               "for module in pkgutil.walk_packages(defusionpp.__path__, 'defusionpp.'):\n"
-              "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
-              "print(sum(name.startswith('defusionpp.') for name in sys.modules))")
+              "    if not module.name.endswith('__main__'):\n"
+              "        try: importlib.import_module(module.name)\n"
+              "        except ModuleNotFoundError as error:\n"
+              "            assert error.name == 'gradio', error  # too large for the checkout's environment\n"
+              "            without += 1\n"
+              "print(without + sum(name.startswith('defusionpp.') for name in sys.modules))")
     done = installed.run("-c", script)
     assert done.returncode == 0, done.stderr
     modules = [path for path in (installed.site / "defusionpp").rglob("*.py") if path.name != "__main__.py"]
     assert int(done.stdout) == len(modules) - 1  # all but defusionpp itself
 
 
-@pytest.mark.parametrize("command", ["fuse", "metrics", "train"])
+@pytest.mark.parametrize("command", ["fuse", "app", "metrics", "train"])
 def test_the_console_script_answers_help(installed: Installed, command: str) -> None:
     done = installed.command(command, "--help")
     assert done.returncode == 0, done.stderr
@@ -141,7 +146,7 @@ def test_help_imports_no_heavy_library(installed: Installed) -> None:
     script = "import sys; sys.argv[1:] = [{!r}, '--help']; from defusionpp.app.command import dispatch\n" \
              "try: dispatch(sys.argv[1:])\nexcept SystemExit: pass\n" \
              "print(sorted({{'torch', 'cv2', 'numpy', 'pydantic'}} & set(sys.modules)), file=sys.stderr)"
-    assert installed.run("-c", script.format("fuse")).stderr == "[]\n"
+    assert all(installed.run("-c", script.format(command)).stderr == "[]\n" for command in ("fuse", "app"))
     assert installed.run("-c", "import sys, defusionpp; print('torch' in sys.modules)").stdout == "False\n"
 
 
@@ -156,7 +161,7 @@ def test_one_version_everywhere(installed: Installed) -> None:
 def test_bounds_are_those_of_requirements() -> None:
     """The package's dependencies and the checkout's environment are one list."""
     text = (ROOT / "pyproject.toml").read_text()
-    elsewhere = {"setuptools>=77", "dji-thermal-cli>=1.4"}  # the latter needs Python 3.12
+    elsewhere = {"setuptools>=77", "dji-thermal-cli>=1.4", "gradio>=6.31"}  # Python 3.12; 166 MB, and an older Pillow
     bounds = set(re.findall(r'"([A-Za-z][\w-]*>=[\d.]+)"', text)) - elsewhere
     listed = {line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines() if line[:1].isalpha()}
     assert bounds == listed - {line for line in listed if line.startswith(("pytest", "ruff", "setuptools"))}

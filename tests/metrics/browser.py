@@ -57,15 +57,15 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def open(self, path: Path, width: int, height: int, *, dark: bool = False, touch: bool = False) -> None:
-        """Load a file in a window of this size and wait until it and its pictures are there."""
+    def open(self, page: Path | str, width: int, height: int, *, dark: bool = False, touch: bool = False) -> None:
+        """Load a file or an address in a window of this size and wait until it and its pictures are there."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, mobile=touch,
                   deviceScaleFactor=2 if touch else 1)
         self.call("Emulation.setTouchEmulationEnabled", enabled=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.complaints, self.requests, self._loaded = [], [], False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         end = time.monotonic() + TIMEOUT
         while not self._loaded:
             self._handle(self._receive(end))
@@ -85,6 +85,58 @@ class Browser:
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
+
+    def until(self, script: str) -> Any:
+        """Wait for the value of a script to be true, and return it.
+
+        Raises:
+            TimeoutError: it stays false.
+        """
+        end = time.monotonic() + TIMEOUT
+        while not (value := self.evaluate(script)):
+            if time.monotonic() > end:
+                raise TimeoutError(f"within {TIMEOUT:g} s not true: {script}")
+            time.sleep(0.1)
+        return value
+
+    def give_files(self, selector: str, files: list[Path]) -> None:
+        """Choose files in a file dialog."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(file) for file in files], nodeId=node)
+
+    def place(self, selector: str, point: tuple[float, float]) -> tuple[float, float]:
+        """Scroll an element into view, and return the place in the window of a point of it.
+
+        Args:
+            selector: the element.
+            point: (x, y) as shares of its width and height.
+        """
+        self.evaluate(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        self.settle()
+        left, top, width, height = self.evaluate(
+            f"(() => {{const b = document.querySelector({selector!r}).getBoundingClientRect();"
+            "return [b.left, b.top, b.width, b.height]})()")
+        return left + point[0] * width, top + point[1] * height
+
+    def drag(self, selector: str, *points: tuple[float, float], touch: bool = False) -> None:
+        """Press at the first point of an element, move through the others and let go.
+
+        Args:
+            selector: the element; it is scrolled into view.
+            *points: (x, y) as shares of its width and height.
+            touch: by finger instead of the mouse.
+        """
+        places = [dict(zip("xy", self.place(selector, point))) for point in points]
+        for number, place in enumerate([*places, places[-1]]):
+            step = "start" if not number else "end" if number == len(places) else "move"
+            if touch:
+                self.call("Input.dispatchTouchEvent", type=f"touch{step.title()}",
+                          touchPoints=[] if step == "end" else [place])
+            else:
+                kind = {"start": "mousePressed", "move": "mouseMoved", "end": "mouseReleased"}[step]
+                self.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **place)
+        self.settle()
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Save what the window shows, or the whole page, as PNG."""

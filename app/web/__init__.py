@@ -1,0 +1,1 @@
+"""``defusionpp app``: a local web page over ``Fuser``."""
