@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.pictures.alignment import Align, Aligned, AlignRule, Calibration
-from utils.pictures.alignment.apply import Margin, Resize
+from utils.pictures.alignment.rule import Margin, Resize
 from utils.pictures.pairs import align_pictures
 from utils.pictures.picture import Picture
 

@@ -1,13 +1,17 @@
-"""Selects the channels to fuse, and the colour of the result."""
+"""Selects the channels to fuse, and the colour of the result; for NumPy and PyTorch."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from utils.arrays import library_of
 from utils.errors import UserError
 from utils.pictures.colour import luma
 from utils.pictures.ycbcr import rgb_to_ycbcr
+
+if TYPE_CHECKING:
+    from utils.arrays import Array
 
 COLORS = ("ycbcr", "rgb", "gray")
 
@@ -26,7 +30,7 @@ def known_word(kind: str, word: str | None, known: tuple[str, ...]) -> str | Non
     return spelt
 
 
-def default_color(task: str | None, *pictures: Tensor) -> str:
+def default_color(task: str | None, *pictures: Array) -> str:
     """The default colour mode: gray for grey pictures, ycbcr for infrared with visible, else rgb.
 
     Args:
@@ -41,17 +45,17 @@ def default_color(task: str | None, *pictures: Tensor) -> str:
     return "rgb"
 
 
-def as_rgb(x: Tensor) -> Tensor:
+def as_rgb(x: Array) -> Array:
     """Three channels of a picture (C, H, W)."""
-    return x.expand(3, -1, -1) if x.shape[0] == 1 else x
+    return library_of(x).broadcast_to(x, (3, *x.shape[1:])) if x.shape[0] == 1 else x
 
 
-def as_grey(x: Tensor) -> Tensor:
+def as_grey(x: Array) -> Array:
     """One channel of a picture (C, H, W): its luma."""
     return x if x.shape[0] == 1 else luma(x)
 
 
-def merge_chroma(pictures: Sequence[Tensor], task: str | None = None) -> Tensor:
+def merge_chroma(pictures: Sequence[Array], task: str | None = None) -> Array:
     """Cb and Cr of the result, (2, H, W) centred on 0.5.
 
     Grey pictures have no influence. If infrared and visible are both in colour, the chroma of the visible (second)
@@ -66,6 +70,6 @@ def merge_chroma(pictures: Sequence[Tensor], task: str | None = None) -> Tensor:
     coloured = [rgb_to_ycbcr(x)[1:] for x in pictures if x.shape[0] == 3]
     if len(coloured) == 1 or task == "IVF":
         return coloured[-1]
-    offsets = torch.stack(coloured) - 0.5
-    weights = offsets.abs()
-    return (weights * offsets).sum(0) / weights.sum(0).clamp(min=1e-6) + 0.5
+    offsets = library_of(coloured[0]).stack(coloured) - 0.5
+    weights = abs(offsets)
+    return (weights * offsets).sum(0) / weights.sum(0).clip(1e-6, None) + 0.5

@@ -222,17 +222,17 @@ def mean_of(pictures: Tensor, present: Tensor | None = None) -> Tensor:
 
 def others_mean(pictures: Tensor, present: Tensor | None = None) -> Tensor:
     """(N, ...) -> (N, ...): for each picture the mean of the others that are present."""
-    if len(pictures) == 2:
+    if pictures.shape[0] == 2:
         return pictures.flip(0)
     if present is None:
-        return (pictures.sum(dim=0) - pictures) / (len(pictures) - 1)
+        return (pictures.sum(dim=0) - pictures) / (pictures.shape[0] - 1)
     own = pictures * present
     return (own.sum(dim=0) - own) / (present.sum(dim=0) - present.to(pictures))
 
 
 def others_largest(pictures: Tensor, present: Tensor | None = None) -> Tensor:
     """(N, ...) -> (N, ...): for each picture the largest value among the others that are present."""
-    if len(pictures) == 2:
+    if pictures.shape[0] == 2:
         return pictures.flip(0)
     there = pictures if present is None else pictures.masked_fill(~present, -torch.inf)
     best, second = there.topk(2, dim=0).values

@@ -151,7 +151,7 @@ class FusionHead(nn.Module):
             there: Tensor | None = None) -> Fine:
         """Compute the three finest bands of pictures, or of a part of them, and the network's features."""
         with torch.autocast(pictures[0].device.type, enabled=False):
-            stack = torch.stack([x.float() for x in pictures])
+            stack = pictures if isinstance(pictures, Tensor) else torch.stack([x.float() for x in pictures])
             gaussian, bands = _pyramids(stack, FINE_BANDS)
             evidence = gather_evidence(bands, gaussian[0].mean(dim=2, keepdim=True), FINE_BANDS)
             levels = self._levels(gaussian[:-1], bands, evidence)
@@ -200,12 +200,12 @@ class FusionHead(nn.Module):
             weights = [self._weights(*one, there) for one in zip(own, fine.levels, answers)]
             fused = pyramid.collapse_pyramid([*map(pyramid.mix, fine.bands, weights), coarse.fused])
             if told.infrared is not None:
-                infrared = sum(x * role for x, role in zip(pictures, told.infrared))
+                infrared = _mixed(pictures, told.infrared)
                 fused = floor.lift_targets(fused, infrared, coarse.surroundings, self.warm_floor)
             chosen = None
             if told.focus is not None:
                 chosen = self.choice.decide(weights, coarse.votes, fine.levels[0], fine.bands[0], features, there)
-                fused = torch.where(told.focus, sum(x * weight for x, weight in zip(pictures, chosen)), fused)
+                fused = torch.where(told.focus, _mixed(pictures, chosen), fused)
             if self.overshoot is not None:
                 fused = _bend_back(fused, *_range(pictures, there), self.overshoot)
             parts, whole = (None, None, None), None
@@ -227,7 +227,7 @@ class FusionHead(nn.Module):
 
     def _weights(self, own: Tensor, level: Level, answer: Tensor, there: Tensor | None) -> Tensor:
         """Weights of the pictures at a level, (N, B, 1, h, w); ``own``: logits of its energy or exposure."""
-        correction, trust = self.corrections.judge(answer, len(own), there)
+        correction, trust = self.corrections.judge(answer, own.shape[0], there)
         seen = level.evidence - mean_of(level.evidence, there)  # the softmax ignores the mean; keeps numbers small
         logits = own - mean_of(own, there) + (trust * seen).sum(dim=2, keepdim=True) + correction
         return pyramid.mixing_weights(logits if there is None else logits.masked_fill(~there, -torch.inf))
@@ -248,7 +248,7 @@ def limit_shift(weights: Tensor, bases: Tensor, limit: float, present: Tensor | 
         limit: largest shift, in the units of the bases.
         present: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
     """
-    even = 1 / len(weights) if present is None else present / present.sum(dim=0)
+    even = 1 / weights.shape[0] if present is None else present / present.sum(dim=0)
     shift = pyramid.mix(bases.mean(dim=2, keepdim=True), weights - even).abs() / limit
     shift = shift.clamp(min=1e-3)
     return even + (weights - even) * torch.tanh(shift) / shift
@@ -267,8 +267,17 @@ def _shrunk(stack: Tensor, levels: int) -> list[Tensor]:
     return [level.unflatten(0, stack.shape[:2]) for level in pyramid.gaussian_pyramid(stack.flatten(0, 1), levels)]
 
 
+def _mixed(pictures: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Weighted sum of N pictures, as a list or stacked (a stack of large pictures would be another copy)."""
+    if isinstance(pictures, Tensor):
+        return pyramid.mix(pictures, weights)
+    return sum(x * weight for x, weight in zip(pictures, weights))
+
+
 def _range(pictures: Sequence[Tensor], there: Tensor | None) -> tuple[Tensor, Tensor]:
     """Smallest and largest value at each pixel and channel; every scene has its first two pictures."""
+    if isinstance(pictures, Tensor):
+        return pictures.amin(dim=0), pictures.amax(dim=0)
     low, high = pictures[0], pictures[0]
     for index, picture in enumerate(pictures[1:], 1):
         seen = picture if there is None else torch.where(there[index], picture, pictures[0])

@@ -1,25 +1,33 @@
 """Converts the user's pictures to [0, 1], and results back to the type of the inputs."""
 
+from __future__ import annotations
+
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
+from utils.arrays import as_numpy, is_a
 from utils.errors import UserError
-from utils.pictures.alignment import AS_THEY_LIE, Alignment, AlignRule, align_arrays
+from utils.pictures.alignment.rule import AS_THEY_LIE, AlignRule
 from utils.pictures.depth import from_unit
 from utils.pictures.picture import Picture, to_unit
 from utils.pictures.profiles import in_one_space
-from utils.pictures.reading import read_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from utils.pictures.alignment import Alignment
+
+    Source = str | Path | Picture | Image.Image | np.ndarray | Tensor
 
 log = logging.getLogger(__name__)
 
-Source = str | Path | Picture | Image.Image | np.ndarray | Tensor
 SMALLEST = 16  # pixels a side
 OVERSHOOT = 0.1  # floats may exceed [0, 1] by this much after resampling; they are clipped
 _WANTED = "give a path, a PIL picture, an array (H, W, C) or a tensor (C, H, W)"
@@ -37,7 +45,7 @@ class Input:
         bit_depth: 8 or 16, for stored pictures.
     """
 
-    unit: Tensor
+    unit: np.ndarray | Tensor
     channels: int
     kind: str
     name: str
@@ -50,11 +58,17 @@ def read_sources(sources: Sequence[Source]) -> list[Input]:
     Raises:
         UserError: as `read_source`.
     """
-    read = [read_picture(one) if isinstance(one, (str, Path)) else one for one in sources]
+    read = [_read(one) if isinstance(one, (str, Path)) else one for one in sources]
     converted = iter(in_one_space([one for one in read if isinstance(one, Picture)]))
     read = [next(converted) if isinstance(one, Picture) else one for one in read]
     names = ["the first picture", "the second picture", *(f"picture {number + 1}" for number in range(2, len(read)))]
     return [read_source(one, name) for one, name in zip(read, names)]
+
+
+def _read(path: str | Path) -> Picture:
+    from utils.pictures.reading import read_picture  # here: fusing arrays needs no codecs
+
+    return read_picture(path)
 
 
 def read_source(source: Source, name: str) -> Input:
@@ -69,31 +83,30 @@ def read_source(source: Source, name: str) -> Input:
     Raises:
         UserError: another type, non-finite values, or floats outside [0, 1].
     """
-    if isinstance(source, Image.Image):
+    if is_a(source, "PIL.Image", "Image"):
         name = getattr(source, "filename", "") or name
         source = _pil_to_array(source, name)
     if isinstance(source, Picture):
-        return _input(torch.from_numpy(to_unit(source)), "stored", str(source.path or name), source.bit_depth)
-    if not isinstance(source, (np.ndarray, Tensor)):
-        raise UserError(f"fuse: {name} is of type {type(source).__name__}; {_WANTED}")
+        return _input(to_unit(source), "stored", str(source.path or name), source.bit_depth)
     is_array = isinstance(source, np.ndarray)
+    if not is_array and not is_a(source, "torch", "Tensor"):
+        raise UserError(f"fuse: {name} is of type {type(source).__name__}; {_WANTED}")
     if source.ndim == 2:
-        source = source[..., None] if is_array else source.unsqueeze(0)
+        source = source[..., None] if is_array else source[None]
     if source.ndim != 3 or source.shape[-1 if is_array else 0] not in (1, 3):
         raise UserError(f"fuse: {name} has the shape {tuple(source.shape)}; give one picture of one or three channels, "
                         "arrays as (H, W, C), tensors as (C, H, W)")
     if is_array and source.dtype.kind == "u" and source.dtype.itemsize <= 2:
         picture = Picture(source.astype(source.dtype.newbyteorder("="), copy=False))
-        return _input(torch.from_numpy(to_unit(picture)), "stored", name, picture.bit_depth)
+        return _input(to_unit(picture), "stored", name, picture.bit_depth)
     if source.dtype.kind != "f" if is_array else not source.is_floating_point():
         raise UserError(f"fuse: {name} has values of type {source.dtype}; give float in [0, 1]"
                         f"{', uint8 or uint16' if is_array else ''}")
-    if is_array:
-        source = torch.from_numpy(np.array(source.transpose(2, 0, 1), np.float32, order="C"))
-    return _input(_in_range(source.float(), name), "float" if is_array else "tensor", name)
+    unit = np.array(source.transpose(2, 0, 1), np.float32, order="C") if is_array else source.detach().float()
+    return _input(_in_range(unit, name), "float" if is_array else "tensor", name)
 
 
-def restore(value: Tensor, inputs: list[Input], bits: int | None = None) -> np.ndarray | Tensor:
+def restore(value: np.ndarray | Tensor, inputs: list[Input], bits: int | None = None) -> np.ndarray | Tensor:
     """Convert a picture (C, H, W) in [0, 1] to the type of the inputs.
 
     Args:
@@ -102,16 +115,16 @@ def restore(value: Tensor, inputs: list[Input], bits: int | None = None) -> np.n
         bits: 8 or 16, for stored pictures; by default those of the deepest input.
     """
     if any(item.kind == "tensor" for item in inputs):
-        return value
-    array = value.cpu().numpy()
+        return _as_tensor(value)
+    array = as_numpy(value)
     if any(item.kind == "float" for item in inputs):
         return np.ascontiguousarray(array.transpose(1, 2, 0))
     return from_unit(array, bits or max(item.bit_depth for item in inputs))
 
 
-def restore_map(value: Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
+def restore_map(value: np.ndarray | Tensor, inputs: list[Input]) -> np.ndarray | Tensor:
     """A map of numbers as a tensor if any input is one, else as an array."""
-    return value if any(item.kind == "tensor" for item in inputs) else value.cpu().numpy()
+    return _as_tensor(value) if any(item.kind == "tensor" for item in inputs) else as_numpy(value)
 
 
 def align_inputs(inputs: list[Input], rule: AlignRule) -> list[Alignment | None]:
@@ -126,13 +139,15 @@ def align_inputs(inputs: list[Input], rule: AlignRule) -> list[Alignment | None]
         check_sizes(inputs)
     if rule == AS_THEY_LIE:
         return [None] * len(inputs)
-    arrays = [np.ascontiguousarray(item.unit.cpu().numpy().transpose(1, 2, 0)) for item in inputs]
+    from utils.pictures.alignment import align_arrays  # loads OpenCV
+
+    arrays = [np.ascontiguousarray(as_numpy(item.unit).transpose(1, 2, 0)) for item in inputs]
     aligned = align_arrays(arrays, rule, [item.name for item in inputs])
     for line in aligned.doubts:
         log.warning("%s", line)
     for item, array, pixels in zip(inputs, arrays, aligned.pixels):
         if pixels is not array:
-            item.unit = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(item.unit.device)
+            item.unit = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     return aligned.alignments
 
 
@@ -151,32 +166,44 @@ def check_sizes(inputs: list[Input]) -> None:
         raise UserError(f"fuse: {inputs[0].name} is {sizes[0]}; pictures need {SMALLEST} x {SMALLEST} pixels or more")
 
 
-def _input(unit: Tensor, kind: str, name: str, bit_depth: int = 8) -> Input:
+def _input(unit: np.ndarray | Tensor, kind: str, name: str, bit_depth: int = 8) -> Input:
     channels = unit.shape[0]
-    if channels == 3 and torch.equal(unit[0], unit[1]) and torch.equal(unit[0], unit[2]):
+    if channels == 3 and _has_equal_channels(unit):
         unit = unit[:1]
     return Input(unit, channels, kind, name, bit_depth)
 
 
-def _in_range(unit: Tensor, name: str) -> Tensor:
+def _has_equal_channels(unit: np.ndarray | Tensor) -> bool:
+    """Whether the three channels are equal; those of most colour pictures differ in the first row."""
+    return all(bool((unit[1:, :rows] == unit[:1, :rows]).all()) for rows in (1, unit.shape[1]))
+
+
+def _as_tensor(value: np.ndarray | Tensor) -> Tensor:
+    """A result as a tensor; called if an input is one, so that PyTorch is there."""
+    return sys.modules["torch"].as_tensor(value)
+
+
+def _in_range(unit: np.ndarray | Tensor, name: str) -> np.ndarray | Tensor:
     """Clip to [0, 1].
 
     Raises:
         UserError: non-finite values, or values further out of range than resampling explains.
     """
-    if unit.numel() == 0:
+    if 0 in unit.shape:
         return unit
-    low, high = torch.stack(unit.aminmax()).tolist()  # both are NaN if any value is
+    low, high = float(unit.min()), float(unit.max())  # both are NaN if any value is
     if not np.isfinite([low, high]).all():
         raise UserError(f"fuse: {name} holds values that are not finite (NaN or infinite); replace them first")
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         raise UserError(f"fuse: {name} holds floats from {low:.4g} to {high:.4g}; scale them to [0, 1], or give uint8 "
                         "or uint16")
-    return unit.clamp(0, 1)
+    return unit.clip(0, 1)
 
 
 def _pil_to_array(image: Image.Image, name: str) -> np.ndarray:
     """(H, W) or (H, W, 3) of uint8, uint16 or float; PIL's 32-bit integers become uint16 where they fit."""
+    from PIL import ImageOps
+
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("1", "LA", "La"):

@@ -8,17 +8,24 @@ after the model, so that every model can be corrected in the same way. Where map
 divided by their sum. Smooth maps give smooth borders. (Ours: not part of the published method.)
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from models.colour import as_grey, as_rgb
+from utils.arrays import as_float32
 from utils.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def read_maps(given: np.ndarray | Tensor, count: int, size: Sequence[int]) -> Tensor:
+    from utils.arrays import Array
+
+
+def read_maps(given: np.ndarray | Tensor, count: int, size: Sequence[int]) -> np.ndarray | Tensor:
     """Check the user's maps, and divide them by their sum where it exceeds 1.
 
     Args:
@@ -35,14 +42,14 @@ def read_maps(given: np.ndarray | Tensor, count: int, size: Sequence[int]) -> Te
     wanted = (count, *size)
     if tuple(given.shape) != wanted:
         raise UserError(f"fuse: prefer has the shape {tuple(given.shape)}; give one map for each picture, {wanted}")
-    maps = torch.as_tensor(given).float()
-    low, high = (float(end) for end in maps.aminmax())  # both are NaN if any value is
+    maps = as_float32(given)
+    low, high = float(maps.min()), float(maps.max())  # both are NaN if any value is
     if not (low >= 0 and high <= 1):
         raise UserError(f"fuse: prefer holds values from {low:.4g} to {high:.4g}; give numbers in [0, 1]")
-    return maps / maps.sum(dim=0).clamp(min=1)
+    return maps / maps.sum(0).clip(1, None)
 
 
-def follow_preferred(fused: Tensor, pictures: Sequence[Tensor], maps: Tensor) -> Tensor:
+def follow_preferred(fused: Array, pictures: Sequence[Array], maps: Array) -> Array:
     """Blend a fused picture with the pictures that must win.
 
     Args:
@@ -50,7 +57,7 @@ def follow_preferred(fused: Tensor, pictures: Sequence[Tensor], maps: Tensor) ->
         pictures: N pictures (1 or 3, H, W) in [0, 1]; a colour picture enters a grey result with its luma.
         maps: (N, H, W), from :func:`read_maps`.
     """
-    result = fused * (1 - maps.sum(dim=0))
+    result = fused * (1 - maps.sum(0))
     for picture, map_ in zip(pictures, maps):
         result = result + map_ * (as_rgb(picture) if len(fused) == 3 else as_grey(picture))
-    return result.clamp(0, 1)
+    return result.clip(0, 1)

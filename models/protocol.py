@@ -9,13 +9,16 @@ A model is an ``nn.Module`` with a method ``decompose`` and with ``traits``, a :
         def decompose(self, x1: Tensor, x2: Tensor) -> Decomposition: ...
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from models.decomposition import Decomposition
 from utils.pictures.picture import Role
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Task = Literal["none", "IVF", "MEF", "MFF"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -1,15 +1,20 @@
-"""Runs a model on the pictures of one scene, of any size and number."""
+"""Runs a model on the pictures of one scene, of any size and number; for models of PyTorch and of ONNX Runtime."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-
-import torch
-from torch import Tensor, nn
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from models.decomposition import Decomposition
-from models.protocol import Role, Task
+from models.protocol import Model, Role, Task
 from models.windows import MARGIN, pad_picture, run_windows
-from option.schema import TileOptions
+from utils.arrays import as_float32, library_of
+
+if TYPE_CHECKING:
+    from option.schema import TileOptions
+    from utils.arrays import Array
 
 COMPONENTS = ("fused", "common", "unique1", "unique2")
 SHARES = "shares"
@@ -21,16 +26,17 @@ class Runner:
 
     Args:
         model: see `models/protocol.py`.
-        tile: windows for large pictures.
+        tile: windows for large pictures; None: as in :func:`models.windows.run_windows`.
         precision: returns the context manager (autocast) for a model call.
     """
 
-    def __init__(self, model: nn.Module, tile: TileOptions, precision: Callable[[], AbstractContextManager]) -> None:
-        self.model, self.tile, self.precision = model, tile, precision
+    def __init__(self, model: Model, tile: TileOptions | None,
+                 precision: Callable[[], AbstractContextManager]) -> None:
+        self.model, self.precision = model, precision
+        self.windows = {} if tile is None else {"size": tile.size, "overlap": tile.overlap, "batch": tile.batch}
 
-    @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Tensor], *, roles: Sequence[Role] = (), task: Task = "none",
-                 components: bool = True, shares: bool = False) -> dict[str, Tensor]:
+    def __call__(self, pictures: Sequence[Array], *, roles: Sequence[Role] = (), task: Task = "none",
+                 components: bool = True, shares: bool = False) -> dict[str, Array]:
         """Fuse pictures of one scene.
 
         A model for pairs fuses neighbours, then neighbouring results, until one picture is left.
@@ -52,7 +58,7 @@ class Runner:
         keywords = {"roles": roles, "task": task, "components": components} if traits.roles else {}
         keywords |= {SHARES: True} if shares else {}
 
-        def decompose(*batch: Tensor) -> Tensor:
+        def decompose(*batch: Array) -> Array:
             with self.precision():
                 return _stacked(self.model.decompose(*batch, **keywords), names)
 
@@ -60,11 +66,10 @@ class Runner:
             result = self._whole(decompose, pictures, names)
         else:
             result = self._fold(decompose, list(pictures))
-        sizes = [len(pictures) if name == SHARES else 3 for name in names]
-        return dict(zip(names, result.clamp_(0, 1).split(sizes)))
+        library_of(result).clip(result, 0, 1, out=result)
+        return dict(zip(names, _split(result, [len(pictures) if name == SHARES else 3 for name in names])))
 
-    @torch.inference_mode()
-    def batch(self, scenes: Sequence[Sequence[Tensor]], about: Sequence[tuple[Sequence[Role], Task]]) -> list[Tensor]:
+    def batch(self, scenes: Sequence[Sequence[Array]], about: Sequence[tuple[Sequence[Role], Task]]) -> list[Array]:
         """Fuse several scenes; in one pass if the model takes whole pictures and the scenes are of one kind and size.
 
         Args:
@@ -82,46 +87,46 @@ class Runner:
                     for scene, (own, kind) in zip(scenes, about)]
         keywords = {"roles": roles, "task": task, "components": False} if traits.roles else {}
 
-        def decompose(*batch: Tensor) -> Tensor:
+        def decompose(*batch: Array) -> Array:
             with self.precision():
-                return self.model.decompose(*batch, **keywords).fused.float()
+                return as_float32(self.model.decompose(*batch, **keywords).fused)
 
-        return list(self._at_once(decompose, [torch.stack(column) for column in zip(*scenes)]).clamp(0, 1))
+        library = library_of(scenes[0][0])
+        return list(self._at_once(decompose, [library.stack(column) for column in zip(*scenes)]).clip(0, 1))
 
-    def _fold(self, decompose: Callable[..., Tensor], pictures: list[Tensor]) -> Tensor:
+    def _fold(self, decompose: Callable[..., Array], pictures: list[Array]) -> Array:
         """Fuse many pictures two at a time; an odd one is carried to the next round."""
         while len(pictures) > 1:
             rest = pictures[len(pictures) // 2 * 2:]
-            pictures = [self._whole(decompose, pair, COMPONENTS[:1]).clamp(0, 1)
+            pictures = [self._whole(decompose, pair, COMPONENTS[:1]).clip(0, 1)
                         for pair in zip(pictures[::2], pictures[1::2])] + rest
         return pictures[0]
 
-    def _at_once(self, decompose: Callable[..., Tensor], stacks: Sequence[Tensor]) -> Tensor:
+    def _at_once(self, decompose: Callable[..., Array], stacks: Sequence[Array]) -> Array:
         """The results (B, 3 K, H, W) of a model that takes pictures (B, 3, H, W) as a whole."""
         if self.model.traits.large == "whole":
             return decompose(*stacks)
         height, width = stacks[0].shape[-2:]
         return decompose(*map(pad_picture, stacks))[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
-    def _whole(self, decompose: Callable[..., Tensor], pictures: Sequence[Tensor], names: Sequence[str]) -> Tensor:
+    def _whole(self, decompose: Callable[..., Array], pictures: Sequence[Array], names: Sequence[str]) -> Array:
         """The K named results of a scene, concatenated along the channels, (3 K, H, W)."""
-        model = self.model
-        windows = {"size": self.tile.size, "overlap": self.tile.overlap, "batch": self.tile.batch}
+        model, library = self.model, library_of(pictures[0])
         if model.traits.large in _WHOLE:
-            return self._at_once(decompose, [picture.unsqueeze(0) for picture in pictures])[0]
+            return self._at_once(decompose, [picture[None] for picture in pictures])[0]
         if model.traits.large == "windows":
-            return run_windows(lambda x: decompose(*x.split(3, dim=1)), torch.cat(list(pictures)), **windows)
+            return run_windows(lambda x: decompose(*_pictures(x)), library.concat(pictures), **self.windows)
 
-        def context(x: Tensor) -> Tensor:
+        def context(x: Array) -> Array:
             with self.precision():
-                return model.context(*x.split(3, dim=1))
+                return model.context(*_pictures(x))
 
-        maps = run_windows(context, torch.cat(list(pictures)), stride=model.map_stride, **windows)
+        maps = run_windows(context, library.concat(pictures), stride=model.map_stride, **self.windows)
         with self.precision():
-            return _stacked(model.fuse(*(picture.unsqueeze(0) for picture in pictures), maps.unsqueeze(0)), names)[0]
+            return _stacked(model.fuse(*(picture[None] for picture in pictures), maps[None]), names)[0]
 
 
-def roles_of(task: Task | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role, ...], Task]:
+def roles_of(task: Task | None, pictures: Sequence[Array]) -> tuple[tuple[Role, ...], Task]:
     """Roles and task for a model, from the user's task and the channels of the pictures.
 
     Args:
@@ -137,6 +142,17 @@ def roles_of(task: Task | None, pictures: Sequence[Tensor]) -> tuple[tuple[Role,
     return (), task or "none"
 
 
-def _stacked(out: Decomposition, names: Sequence[str]) -> Tensor:
+def _stacked(out: Decomposition, names: Sequence[str]) -> Array:
     """The named parts, (B, 3, H, W) and shares (B, N, H, W), concatenated along the channels."""
-    return torch.cat([getattr(out, name).float() for name in names], dim=1)
+    parts = [as_float32(getattr(out, name)) for name in names]
+    return library_of(parts[0]).concat(parts, 1)
+
+
+def _pictures(x: Array) -> list[Array]:
+    """(B, 3 N, H, W) -> N pictures (B, 3, H, W)."""
+    return [x[:, start : start + 3] for start in range(0, x.shape[1], 3)]
+
+
+def _split(x: Array, sizes: Sequence[int]) -> list[Array]:
+    """Parts of (K, H, W) along the channels, of the given sizes."""
+    return [x[stop - size : stop] for size, stop in zip(sizes, accumulate(sizes))]

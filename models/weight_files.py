@@ -1,5 +1,7 @@
 """Finds weight files and reads their tensors and metadata. Nothing in a file is executed."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import hashlib
@@ -7,14 +9,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from models.hub import fetch_weights, is_repository
 from utils.errors import MissingFileError, UserError
+
+if TYPE_CHECKING:  # finding ONNX files needs neither of them
+    from safetensors import safe_open
+    from torch import Tensor
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_WEIGHTS = "defusionpp_hr"
@@ -56,8 +58,8 @@ def find_weights(source: str | Path | None = None) -> Path:
         return named
     if is_repository(path):
         return fetch_weights(path)
-    raise MissingFileError(f"{path}: no such weight file; give the path of a .safetensors, .pth or .pt file, or a "
-                           f"name: {', '.join(pretrained_names()) or 'none is installed'}")
+    raise MissingFileError(f"{path}: no such weight file; give the path of a .safetensors, .pth, .pt or .onnx file, "
+                           f"or a name: {', '.join(pretrained_names()) or 'none is installed'}")
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -70,6 +72,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         MissingFileError: no such file.
         UserError: the file cannot be read or contains no weights.
     """
+    import torch
+    from torch import Tensor
+
     path = find_weights(path)
     if path.suffix == ".safetensors":
         with _open(path) as file:
@@ -135,6 +140,8 @@ def _open(path: Path) -> Iterator[safe_open]:
     Raises:
         UserError: it is truncated or not a safetensors file.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "pt") as file:
             yield file

@@ -1,36 +1,47 @@
 """Applies a network with fixed windows to pictures of any size: split, run in batches, blend.
 
 The padding is the published one (reflection by 16 on every side, then at the right and bottom up to a multiple of 16);
-windows and blending are ours. Memory is bounded by a batch of windows and one sum of the results.
+windows and blending are ours. Memory is bounded by a batch of windows and one sum of the results. Arrays are of NumPy
+or PyTorch.
 """
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from utils.arrays import as_float32, library_of
+
+if TYPE_CHECKING:
+    from utils.arrays import Array
 
 MARGIN = 16
 MULTIPLE = 16
 
 
-def reflect_index(length: int, before: int, after: int) -> Tensor:
-    """Indices of a row of ``length`` pixels, reflected as often as needed without repeating the edge."""
-    index = torch.arange(-before, length + after)
+def reflect_index(length: int, before: int, after: int, like: Array) -> Array:
+    """Indices of a row of ``length`` pixels, reflected as often as needed without repeating the edge.
+
+    Args:
+        like: an array of the kind and device wanted.
+    """
+    library = library_of(like)
+    index = library.arange(-before, length + after, device=like.device)
     if length == 1:
-        return torch.zeros_like(index)
+        return library.zeros_like(index)
     period = 2 * (length - 1)
-    index = index.remainder(period)
-    return torch.where(index < length, index, period - index)
+    index = index % period
+    return library.where(index < length, index, period - index)
 
 
-def reflect_pad(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+def reflect_pad(x: Array, top: int, bottom: int, left: int, right: int) -> Array:
     """Reflect padding of (..., H, W) by any number of pixels, for pictures of any size."""
-    rows = reflect_index(x.shape[-2], top, bottom).to(x.device)
-    columns = reflect_index(x.shape[-1], left, right).to(x.device)
-    return x.index_select(-2, rows).index_select(-1, columns)
+    rows = reflect_index(x.shape[-2], top, bottom, x)
+    columns = reflect_index(x.shape[-1], left, right, x)
+    return x[..., rows, :][..., columns]
 
 
-def pad_picture(x: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
+def pad_picture(x: Array, shift: tuple[int, int] = (0, 0)) -> Array:
     """The published padding of (..., H, W): ``MARGIN`` on every side, then right and bottom up to a multiple of 16.
 
     Args:
@@ -55,13 +66,14 @@ def window_starts(length: int, size: int, overlap: int, step: int = 1) -> list[i
     return [round(i * (length - size) / (count - 1) / step) * step for i in range(count)]
 
 
-def _ramp(size: int, overlap: int) -> Tensor:
+def _ramp(size: int, overlap: int, like: Array) -> Array:
     """Weights of a window along one axis: a smooth rise over the overlap, 1 inside, never 0."""
-    position = torch.arange(size, dtype=torch.float32) + 0.5
-    edge = torch.minimum(position, size - position)
+    library = library_of(like)
+    position = library.arange(size, dtype=library.float32, device=like.device) + 0.5
     if overlap == 0:
-        return torch.ones(size)
-    return torch.sin(torch.pi / 2 * (edge / overlap).clamp(max=1)).square()
+        return library.ones_like(position)
+    edge = library.minimum(position, size - position)
+    return library.sin(library.pi / 2 * (edge / overlap).clip(None, 1)) ** 2
 
 
 def _batches(items: list, count: int) -> Iterator[list]:
@@ -70,15 +82,15 @@ def _batches(items: list, count: int) -> Iterator[list]:
 
 
 def run_windows(
-    run: Callable[[Tensor], Tensor],
-    image: Tensor,
+    run: Callable[[Array], Array],
+    image: Array,
     *,
     size: int = 224,
     overlap: int = 64,
     batch: int = 16,
     shift: tuple[int, int] = (0, 0),
     stride: int = 1,
-) -> Tensor:
+) -> Array:
     """Apply a network to a picture of any size.
 
     Args:
@@ -100,26 +112,29 @@ def run_windows(
     corners = [(y, x) for y in window_starts(rows, h, overlap, stride)
                for x in window_starts(columns, w, overlap, stride)]
     if len(corners) == 1:
-        total = run(padded.unsqueeze(0))[0].float()
+        total = as_float32(run(padded[None])[0])
     else:
         total = _blend(run, padded, corners, (h, w), overlap, batch, stride)
     top, left = ((MARGIN + side) // stride for side in shift)
     return total[:, top : top - (-height // stride), left : left - (-width // stride)]
 
 
-def _blend(run: Callable[[Tensor], Tensor], image: Tensor, corners: list[tuple[int, int]], window: tuple[int, int],
-           overlap: int, batch: int, stride: int) -> Tensor:
+def _blend(run: Callable[[Array], Array], image: Array, corners: list[tuple[int, int]], window: tuple[int, int],
+           overlap: int, batch: int, stride: int) -> Array:
     """Weighted mean of the results of the windows, (K, H / stride, W / stride)."""
+    library = library_of(image)
     size = [side // stride for side in window]
-    weight = (_ramp(size[0], overlap // stride).view(-1, 1) * _ramp(size[1], overlap // stride)).to(image.device)
+    weight = _ramp(size[0], overlap // stride, image)[:, None] * _ramp(size[1], overlap // stride, image)
     total = norm = None
     for group in _batches(corners, batch):
-        out = run(torch.stack([image[:, y : y + window[0], x : x + window[1]] for y, x in group])).float()
+        out = run(library.stack([image[:, y : y + window[0], x : x + window[1]] for y, x in group]))
         if total is None:
             sides = [side // stride for side in image.shape[-2:]]
-            total, norm = out.new_zeros(out.shape[1], *sides), out.new_zeros(sides)
-        for (y, x), result in zip(group, out):
+            total, norm = (library.zeros((*channels, *sides), dtype=library.float32, device=image.device)
+                           for channels in ((out.shape[1],), ()))
+        for (y, x), result in zip(group, as_float32(out)):
             place = (..., slice(y // stride, y // stride + size[0]), slice(x // stride, x // stride + size[1]))
             total[place] += weight * result
             norm[place] += weight
-    return total.div_(norm)
+    total /= norm
+    return total

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from models.registry import MODELS, present_name
+from models.registry import MODELS, model_from_options, present_name
 from models.weight_files import find_weights, pretrained_names, read_about
 from models.weights import load_weights
 from option.errors import did_you_mean
+from option.schema import Options
 from utils.errors import UserError
 from utils.signatures import signature_of
 
@@ -50,6 +51,45 @@ def create_model(name: str, *, pretrained: bool = False, **network: Any) -> nn.M
     if pretrained:
         raise UserError(f"no weights are named {name}; give one of {', '.join(pretrained_names())}")
     return MODELS.create(name, **network)
+
+
+def load_model(path: Path, model: str | None = None, network: dict[str, Any] | None = None, *,
+               strict: bool = True) -> nn.Module:
+    """Build the model of a weight file and load the weights.
+
+    Args:
+        path: the weight file.
+        model: registered name; by default from the file, else ``DeFusionPP``.
+        network: keywords of the model; by default from the file.
+        strict: unknown names in the file are an error.
+
+    Raises:
+        UserError: unreadable weights, or weights of another model.
+    """
+    name, keywords = model_of_weights(path, model)
+    built = MODELS.create(name, **network or keywords)
+    load_weights(built, path, strict=strict)
+    return built
+
+
+def model_of_options(options: Options) -> tuple[nn.Module, Path | None]:
+    """The model of a test option file with its weights, and the file of the weights; None if it needs none.
+
+    Raises:
+        UserError: unknown model or keyword, no weights for a model that needs them, or weights of another model.
+    """
+    asked = options.model if "model" in options.model_fields_set else None
+    if asked and not MODELS.get(asked, where=options.at("model")).traits.needs_weights:
+        return model_from_options(options), None
+    weights = options.path.resume_state or options.path.pretrain_model_G
+    if not weights:
+        raise UserError(f"{options.at('path.resume_state')}: {options.model} needs weights; give a file, or one of "
+                        f"{', '.join(pretrained_names())}")
+    path = find_weights(weights)
+    name, keywords = model_of_weights(path, asked)
+    model = model_from_options(options.model_copy(update={"model": name}), **keywords)
+    load_weights(model, path, strict=options.path.strict_load)
+    return model, path
 
 
 def model_of_weights(path: Path, asked: str | None = None) -> tuple[str, dict[str, Any]]:

@@ -4,51 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 
 from utils.errors import UserError
-from utils.pictures.alignment.calibration import Calibration
-from utils.pictures.alignment.estimate import Align, Alignment, find_alignment
+from utils.pictures.alignment.estimate import Alignment, find_alignment
 from utils.pictures.alignment.geometry import coverage, resampled, resizing, unit_grey
-
-if TYPE_CHECKING:
-    from option.schema import TestDataOptions
-
-Resize = Literal["error", "first", "second"]
-Margin = Literal["crop", "fill"]
+from utils.pictures.alignment.rule import AlignRule, Margin, Resize
 
 _EXPOSURES = 0.12  # difference in mean grey above which pictures count as exposures
 _LEAST_KEPT = 16  # smallest side in pixels after cropping
-
-
-@dataclass(frozen=True)
-class AlignRule:
-    """How the pictures of a scene are aligned.
-
-    Attributes:
-        align: motion model; see `find_alignment`. ``none`` does not change pictures of equal size.
-        resize: whose grid is used for pictures of different sizes; ``error`` rejects them. With ``align: none`` they
-            are assumed to show the same field of view.
-        margin: ``crop`` to the common area, or ``fill`` the area missing from a picture with the reference.
-        calibration: a known map to apply instead of estimating one.
-    """
-
-    align: Align = "none"
-    resize: Resize = "error"
-    margin: Margin = "crop"
-    calibration: Calibration | None = None
-
-    @classmethod
-    def of(cls, options: TestDataOptions) -> AlignRule:
-        """The rule defined by a section of the option file."""
-        calibration = Calibration.read(options.align_map) if options.align_map else None
-        return cls(options.align, options.resize, options.align_margin, calibration)
-
-
-AS_THEY_LIE = AlignRule()
 
 
 @dataclass(frozen=True)

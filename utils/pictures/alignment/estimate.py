@@ -1,15 +1,14 @@
 """Estimates the alignment of two pictures, and whether it is credible."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from utils.pictures.alignment.geometry import centre, corners, moved, resizing, scale_and_turn
 from utils.pictures.alignment.refine import COARSE, FINE, Level, Motion, Place
+from utils.pictures.alignment.rule import Align
 from utils.pictures.alignment.search import SAME_FIELD, SHIFTS, SMALLER_FIELD, Candidate, search
-
-Align = Literal["none", "auto", "translation", "affine", "homography"]
 
 CREDIBLE = 0.19
 """Confidence from which an alignment is believed; docs/ALIGNMENT.md has the measurement."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.pictures.alignment import AlignRule, Calibration
-from utils.pictures.alignment.apply import Margin
 from utils.pictures.alignment.estimate import Alignment
 from utils.pictures.depth import PERCENTILES, ValueRange, to_integers
 from utils.pictures.metadata import turned
