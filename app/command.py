@@ -20,7 +20,7 @@ COMMANDS = {
     "train": ("selftrain", "train a model from an option file (stage 2: --stage2)"),
     "downstream": ("downstream.__main__", "train and score segmentation or detection on fused pictures"),
     "check": ("data.check", "look through the data sets that an option file names"),
-    "export": ("models.export", "turn a checkpoint into a weight file"),
+    "export": ("models.export", "turn a checkpoint into a weight file, or weights into ONNX"),
 }
 STAGE2 = "selftrain_multimodal"
 

@@ -225,13 +225,14 @@ def make_fuser(model: str | None, device: str) -> "Fuser":
         UserError: unknown name, or a model that needs weights.
     """
     from models.fuser import Fuser
-    from models.registry import MODELS
     from models.weight_files import pretrained_names
-    from models.zoo import list_models
-    from option.errors import did_you_mean
 
     if model is None or Path(model).is_file() or model in pretrained_names():
         return Fuser.from_pretrained(model, device=device)
+    from models.registry import MODELS  # here: an ONNX file needs no PyTorch
+    from models.zoo import list_models
+    from option.errors import did_you_mean
+
     if model not in list_models():
         raise UserError(f"--model {model}: no such file or model {did_you_mean(model, list_models())}")
     if MODELS.get(model).traits.needs_weights:

@@ -100,8 +100,8 @@ def attention(heads: int, *parts: Tensor) -> Tensor:
     """
     if parts[0].is_cpu and parts[0].dtype == torch.bfloat16:
         return _BlockwiseAttention.apply(heads, *parts)
-    batch, dim = len(parts[0]), sum(part.shape[-1] for part in parts) // 3
-    q, k, v = (split_heads(x.repeat(batch // len(x), 1, 1) if len(x) < batch else x, heads)
+    batch, dim = parts[0].shape[0], sum(part.shape[-1] for part in parts) // 3
+    q, k, v = (split_heads(x.repeat(batch // x.shape[0], 1, 1) if x.shape[0] < batch else x, heads)
                for part in parts for x in part.split(dim, dim=-1))
     return merge_heads(F.scaled_dot_product_attention(q, k, v))
 

@@ -18,6 +18,8 @@ class Decomposition:
         unique1, unique2: content of only the first or only the second image.
         fused: the fused image.
         recon: the image reconstructed from a quarter of the tokens (training only).
+        shares: overall weight of each picture at each pixel, (B, N, H, W), summing to 1 over N; only on request, from
+            models that have weights.
     """
 
     common: Tensor | None
@@ -25,3 +27,4 @@ class Decomposition:
     unique2: Tensor | None
     fused: Tensor
     recon: Tensor | None = None
+    shares: Tensor | None = None

@@ -45,15 +45,21 @@ class PairTokens:
             self.common, self.common_skip, self.unique, self.unique_skip)))
 
 
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """[first; second] -> first, second along the batch. By slices, which keep a batch of any size in an ONNX file."""
+    half = x.shape[0] // 2
+    return x[:half], x[half:]
+
+
 def swap_halves(x: Tensor) -> Tensor:
     """[first; second] -> [second; first] along the batch."""
-    first, second = x.chunk(2)
+    first, second = halves(x)
     return torch.cat([second, first])
 
 
 def sum_halves(x: Tensor) -> Tensor:
     """[first; second] -> first + second along the batch."""
-    first, second = x.chunk(2)
+    first, second = halves(x)
     return first + second
 
 
@@ -183,7 +189,7 @@ class DeFusionPP(nn.Module):
 
     @staticmethod
     def _common(cross: CrossBlock, pair: Tensor, swapped: bool) -> Tensor:
-        first, second = pair.chunk(2)
+        first, second = halves(pair)
         return cross(second, first) if swapped else cross(first, second)
 
     @staticmethod
@@ -212,7 +218,7 @@ class DeFusionPP(nn.Module):
         with torch.autocast(fused.device.type, enabled=False):
             common, unique, fused = (self._picture(head(tokens.float()), grid) for head, tokens in (
                 (self.common_head, common), (self.unique_head, unique), (self.fuse_head, fused)))
-        return Decomposition(common, *unique.chunk(2), fused)
+        return Decomposition(common, *halves(unique), fused)
 
     def reconstruct(self, kept_tokens: PairTokens, kept: Tensor, grid: tuple[int, int]) -> Tensor:
         """Reconstruct the picture (B, 3, H, W) from the kept tokens (masked feature modelling)."""

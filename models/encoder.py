@@ -16,6 +16,8 @@ class PositionTable(nn.Module):
 
     def forward(self, grid: tuple[int, int], like: Tensor) -> Tensor:
         """Table (1, 1 + N, D) in float32 on the device of ``like``."""
+        if torch.compiler.is_exporting():  # the grid has no numbers yet
+            return sincos_position_table(self.dim, grid)
         key = (*grid, like.device)
         if key not in self._tables:
             self._tables[key] = sincos_position_table(self.dim, grid).to(like.device)

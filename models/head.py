@@ -214,7 +214,7 @@ class FusionHead(nn.Module):
                 whole = (spread or coarse.spread(size)).with_bands(weights, fine.levels)
                 whole = whole if chosen is None else torch.where(told.focus, chosen[:-1], whole)
             if components:
-                parts = _components(*pictures, whole[0])
+                parts = components_of(*pictures, whole[0])
         energies = [level.energy for level in [*fine.levels, *coarse.levels[:-1]]]
         return HRDecomposition(*parts, fused, weights=[*weights, *coarse.weights], energies=energies,
                                bases=coarse.bases, base=coarse.base, shares=_with_last(whole) if shares else None)
@@ -291,7 +291,7 @@ def _with_last(whole: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _components(x1: Tensor, x2: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def components_of(x1: Tensor, x2: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Common and unique parts of a pair, see ``HRDecomposition``, from the overall weight of the first picture."""
     unique1, unique2 = (2 * whole - 1).clamp(min=0) * x1, (1 - 2 * whole).clamp(min=0) * x2
     return torch.minimum(whole, 1 - whole) * (x1 + x2), unique1, unique2

@@ -28,7 +28,6 @@ class HRDecomposition(Decomposition):
         bases: bases of the pictures, (N, B, 3, h, w).
         base: the mixed base, (B, 3, h, w).
         patches: output of the published heads (in training, or with ``patches=True``), at patch resolution.
-        shares: overall weight W_i of each picture at each pixel, (B, N, H, W), summing to 1 over N; only on request.
     """
 
     weights: list[Tensor] = field(default_factory=list)
@@ -36,7 +35,6 @@ class HRDecomposition(Decomposition):
     bases: Tensor | None = None
     base: Tensor | None = None
     patches: Decomposition | None = None
-    shares: Tensor | None = None
 
 
 @dataclass

@@ -66,8 +66,11 @@ def read_sources(sources: Sequence[Source]) -> list[Input]:
 
 
 def _read(path: str | Path) -> Picture:
-    from utils.pictures.reading import read_picture  # here: fusing arrays needs no codecs
-
+    try:
+        from utils.pictures.reading import read_picture  # here: fusing arrays needs no codecs
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path}: files are read by {error.name}, which is not installed; give arrays, or pip install "
+                        "'defusionpp-onnx[files]'") from None
     return read_picture(path)
 
 

@@ -207,8 +207,8 @@ def sincos_position_table(dim: int, grid: tuple[int, int], base: int = BASE_GRID
         (1, 1 + N, D) float32.
     """
     h, w = grid
-    y = torch.arange(h, dtype=torch.float64) * min(1.0, base / h)
-    x = torch.arange(w, dtype=torch.float64) * min(1.0, base / w)
+    y, x = (torch.arange(side, dtype=torch.float64) for side in (h, w))
+    y, x = (side * (base / (side[-1] + 1)).clamp(max=1) for side in (y, x))
     half = dim // 2
     omega = 10000.0 ** (-2.0 * torch.arange(half // 2, dtype=torch.float64) / half)
 
@@ -216,5 +216,6 @@ def sincos_position_table(dim: int, grid: tuple[int, int], base: int = BASE_GRID
         angle = position.reshape(-1, 1) * omega
         return torch.cat([angle.sin(), angle.cos()], dim=1)
 
-    table = torch.cat([encode(x.repeat(h)), encode(y.repeat_interleave(w))], dim=1)
+    across, down = torch.outer(torch.ones_like(y), x), torch.outer(y, torch.ones_like(x))
+    table = torch.cat([encode(across), encode(down)], dim=1)
     return torch.cat([torch.zeros(1, dim, dtype=torch.float64), table]).float().unsqueeze(0)

@@ -76,11 +76,15 @@ class OnnxModel:
         """Fuse pictures of one scene, or pairs.
 
         Args:
-            *pictures: (B, 3, H, W) float32 in [0, 1]; two, or with ``traits.many`` more and B = 1.
+            *pictures: two or, with ``traits.many``, more, (B, 3, H, W) float32 in [0, 1].
             roles, task: see ``FusionHead.decompose``; only with ``traits.roles``.
             components: whether to compute the components of a pair, if the file has them.
             shares: whether to compute the overall weights, if the file has them.
         """
+        if self.traits.many and len(pictures[0]) > 1:  # the file takes one scene
+            scenes = [self.decompose(*(x[place : place + 1] for x in pictures), roles=roles, task=task,
+                                     components=False).fused for place in range(len(pictures[0]))]
+            return Decomposition(None, None, None, np.concatenate(scenes))
         wanted = {"fused": True, "common": components, "unique1": components, "unique2": components, "shares": shares}
         names = [name for name in self.outputs if wanted[name]]
         if self.traits.many:
@@ -92,9 +96,8 @@ class OnnxModel:
         else:
             given = dict(zip(("x1", "x2"), map(np.ascontiguousarray, pictures)))
         results = dict(zip(names, self.session.run(names, given, self._asked)))
-        decomposition = Decomposition(*(results.get(name) for name in ("common", "unique1", "unique2", "fused")))
-        decomposition.shares = results.get("shares")
-        return decomposition
+        return Decomposition(*(results.get(name) for name in ("common", "unique1", "unique2", "fused")),
+                             shares=results.get("shares"))
 
 
 class OnnxBackend:

@@ -27,7 +27,11 @@ USER_MISTAKE = 2
 EXTRAS = {"matplotlib": "report", "jinja2": "report", "markupsafe": "report",
           "watchfiles": "watch", "gradio": "app", "tensorboard": "train", "webdataset": "train", "skimage": "train",
           "torchmetrics": "downstream", "flyr": "thermal", "dji_thermal_cli": "thermal-dji",
-          "av": "video", "huggingface_hub": "hub"}
+          "av": "video", "huggingface_hub": "hub", "onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
+# Libraries that the package without PyTorch lacks -> what installs them.
+LEFT_OUT = {**dict.fromkeys(("cv2", "PIL", "tifffile", "imagecodecs", "filelock", "tqdm"), "defusionpp-onnx[files]"),
+            "scipy": "defusionpp-onnx[align]",
+            **dict.fromkeys(("torch", "safetensors", "pydantic", "yaml", "numba", "pywt"), "defusionpp")}
 
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _Handler = Callable[[int, "FrameType | None"], object]
@@ -71,10 +75,10 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         sys.exit(USER_MISTAKE)
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library not in EXTRAS:
+        wanted = f"defusionpp[{EXTRAS[library]}]" if library in EXTRAS else LEFT_OUT.get(library)
+        if wanted is None:
             raise
-        sys.stderr.write(f"error: {library} is not installed; this command needs it; "
-                         f"pip install 'defusionpp[{EXTRAS[library]}]'\n")
+        sys.stderr.write(f"error: {library} is not installed; this command needs it; pip install '{wanted}'\n")
         sys.exit(USER_MISTAKE)
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)

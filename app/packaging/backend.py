@@ -4,6 +4,11 @@ A PEP 517 backend. It copies packages and scripts to ``defusionpp/`` in a tempor
 ``defusionpp.``, and leaves the rest to setuptools. Modules in the checkout keep their short names.
 
     pip install .            pip wheel --no-deps .
+
+The setting ``runtime=onnx`` builds ``defusionpp-onnx`` instead: the same modules with the few requirements of ONNX
+Runtime, and without weights that need PyTorch. An extra cannot do this, as it only adds requirements.
+
+    pip install . -C runtime=onnx            pip install '.[files]' -C runtime=onnx
 """
 
 import ast
@@ -29,6 +34,10 @@ COMMANDS = {"python -m metrics.leaderboard": "defusionpp leaderboard",
             "python -m models.export": "defusionpp export", "python selftrain.py": "defusionpp train",
             "python selftrain_multimodal.py": "defusionpp train --stage2", "python -m app": "defusionpp",
             "python test.py": "python -m defusionpp.test"}
+# Requirements of the package without PyTorch, and of its extras; their bounds are those of pyproject.toml.
+THIN = ("numpy", "onnxruntime")
+THIN_EXTRAS = {"files": ("opencv-python-headless", "pillow", "tifffile", "imagecodecs", "filelock", "tqdm"),
+               "watch": ("watchfiles",), "align": ("scipy",)}
 BESIDE = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff")
 
 
@@ -42,22 +51,29 @@ get_requires_for_build_sdist = get_requires_for_build_wheel
 
 def build_wheel(folder: str, config_settings: dict | None = None, metadata_directory: str | None = None) -> str:
     """Build the wheel in ``folder`` and return its file name."""
-    with _staged(folder) as out:
-        return build_meta.build_wheel(out, config_settings)
+    with _staged(folder, config_settings) as out:
+        return build_meta.build_wheel(out)
 
 
 def build_sdist(folder: str, config_settings: dict | None = None) -> str:
     """Build a source archive of the moved package in ``folder``, from which setuptools can build a wheel."""
-    with _staged(folder) as out:
-        return build_meta.build_sdist(out, config_settings)
+    with _staged(folder, config_settings) as out:
+        return build_meta.build_sdist(out)
 
 
 @contextlib.contextmanager
-def _staged(folder: str) -> Iterator[str]:
-    """Work inside a temporary plain setuptools project; yields ``folder`` as an absolute path."""
+def _staged(folder: str, settings: dict | None = None) -> Iterator[str]:
+    """Work inside a temporary plain setuptools project; yields ``folder`` as an absolute path.
+
+    Raises:
+        ValueError: unknown ``runtime``.
+    """
+    runtime = (settings or {}).get("runtime", "torch")
+    if runtime not in ("torch", "onnx"):
+        raise ValueError(f"runtime={runtime}; give torch (the default) or onnx")
     out, before = str(Path(folder).resolve()), Path.cwd()
     with tempfile.TemporaryDirectory(prefix="defusionpp-") as temporary:
-        stage(ROOT, Path(temporary))
+        stage(ROOT, Path(temporary), thin=runtime == "onnx")
         os.chdir(temporary)
         try:
             yield out
@@ -65,17 +81,20 @@ def _staged(folder: str) -> Iterator[str]:
             os.chdir(before)
 
 
-def stage(root: Path, out: Path) -> None:
+def stage(root: Path, out: Path, *, thin: bool = False) -> None:
     """Write the project that setuptools builds from.
 
     Args:
         root: the checkout.
         out: an empty folder.
+        thin: the package without PyTorch.
 
     Raises:
         SyntaxError: a file is not valid Python, or has an import that cannot be moved.
     """
     folders, names = rooms(root)
+    if thin:
+        folders.remove(root / "pretrained")
     package = out / NAME
     for source in [*(path for folder in folders for path in _files(folder)), *_scripts(root)]:
         target = package / source.relative_to(root)
@@ -91,8 +110,23 @@ def stage(root: Path, out: Path) -> None:
         shutil.copyfile(root / name, out / name)
     pyproject = (root / "pyproject.toml").read_text(encoding="utf-8")
     own = re.compile(r'^build-backend = .*\nbackend-path = .*\n', re.MULTILINE)
-    (out / "pyproject.toml").write_text(own.sub('build-backend = "setuptools.build_meta"\n', pyproject),
-                                        encoding="utf-8")
+    pyproject = own.sub('build-backend = "setuptools.build_meta"\n', pyproject)
+    (out / "pyproject.toml").write_text(thinned(pyproject) if thin else pyproject, encoding="utf-8")
+
+
+def thinned(pyproject: str) -> str:
+    """The text of pyproject.toml for the package without PyTorch."""
+    bounds = {name: bound for bound, name in re.findall(r'"(([\w-]+)>=[\d.]+)"', pyproject)}
+
+    def listed(names: tuple[str, ...]) -> str:
+        return "[" + ", ".join(f'"{bounds[name]}"' for name in names) + "]"
+
+    text = pyproject.replace(f'name = "{NAME}"', f'name = "{NAME}-onnx"', 1)
+    text = re.sub(r"^dependencies = \[.*?^\]", lambda _: f"dependencies = {listed(THIN)}", text, count=1,
+                  flags=re.MULTILINE | re.DOTALL)
+    extras = "".join(f"{extra} = {listed(names)}\n" for extra, names in THIN_EXTRAS.items())
+    return re.sub(r"^(\[project\.optional-dependencies\]\n).*?(?=^\[)", lambda found: f"{found[1]}{extras}\n", text,
+                  count=1, flags=re.MULTILINE | re.DOTALL)
 
 
 def rooms(root: Path) -> tuple[list[Path], set[str]]:

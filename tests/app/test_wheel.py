@@ -158,6 +158,28 @@ def test_one_version_everywhere(installed: Installed) -> None:
     assert citation["version"] == VERSION
 
 
+def test_the_package_without_pytorch_has_two_requirements(tmp_path: Path) -> None:
+    """The same modules and bounds, no weights, and another name."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
+    backend.stage(ROOT, tmp_path, thin=True)
+    thin = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    full = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = {line for lines in (full["dependencies"], *full["optional-dependencies"].values()) for line in lines}
+    assert thin["name"] == "defusionpp-onnx" and thin["scripts"] == full["scripts"]
+    assert [re.match(r"[\w-]+", line)[0] for line in thin["dependencies"]] == ["numpy", "onnxruntime"]
+    extras = thin["optional-dependencies"]
+    assert list(extras) == ["files", "watch", "align"]
+    assert {line for lines in (thin["dependencies"], *extras.values()) for line in lines} <= bounds
+    modules = {path.relative_to(tmp_path / "defusionpp") for path in (tmp_path / "defusionpp").rglob("*.py")}
+    assert {Path("models/fuser.py"), Path("app/fuse.py"), Path("models/head.py")} <= modules
+    assert not any(tmp_path.rglob("*.safetensors"))
+
+
+def test_an_unknown_runtime_stops_the_build(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"runtime=jax; give torch \(the default\) or onnx"):
+        backend.build_wheel(str(tmp_path), {"runtime": "jax"})
+
+
 def test_bounds_are_those_of_requirements() -> None:
     """The package's dependencies and the checkout's environment are one list."""
     text = (ROOT / "pyproject.toml").read_text()

@@ -12,6 +12,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.pictures.alignment import AlignRule, Calibration
 from utils.pictures.alignment.estimate import Alignment
+from utils.pictures.alignment.rule import Margin
 from utils.pictures.depth import PERCENTILES, ValueRange, to_integers
 from utils.pictures.metadata import turned
 from utils.pictures.notes import note_once
