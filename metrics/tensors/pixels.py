@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metrics.information import LN2
 
-from .inputs import whole
+from .inputs import precision, whole
 from .windows import ratio, root, total
 
 NO_SPREAD = 1e-12  # variance in levels² that rounding may leave of a constant picture
@@ -18,7 +18,7 @@ def _entropy(codes: Tensor, count: int) -> Tensor:
     """Entropy in bits of each row of codes in 0..count-1: (B, n) to (B,)."""
     offsets = torch.arange(len(codes), device=codes.device)[:, None] * count
     counts = torch.bincount((codes + offsets).flatten(), minlength=len(codes) * count).view(len(codes), count)
-    return torch.special.entr(counts.double() / codes.shape[1]).sum(1) / LN2
+    return torch.special.entr(counts.to(precision(codes.device)) / codes.shape[1]).sum(1) / LN2
 
 
 def _codes(levels: Tensor) -> Tensor:
