@@ -35,6 +35,16 @@ def test_deep_pictures_span_the_range(tmp_path, suffix, depth, dtype):
     assert pixels.max() > 0.97 * top
 
 
+def test_white_of_10_bits_is_white(tmp_path):
+    """Encoded by our writer, and by another without the widening: 1023 is 65535 and not 1023 << 6."""
+    heif = pytest.importorskip("pillow_heif", reason="HEIC is an extra")
+    white = np.full((HEIGHT, WIDTH, 3), 65535, np.uint16)
+    heif.from_bytes("RGB;16", (WIDTH, HEIGHT), white.tobytes()).save(tmp_path / "a.heic", quality=95)
+    write_picture(tmp_path / "b.heic", white)
+    for name in ("a.heic", "b.heic"):
+        assert read_stored(tmp_path / name).values.min() == 65535
+
+
 @pytest.mark.parametrize("suffix", ["heic", "avif", "webp", "jpg"])
 def test_a_quality_changes_the_size(tmp_path, suffix):
     if suffix == "heic":
