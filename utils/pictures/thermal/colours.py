@@ -26,7 +26,9 @@ _PALETTES: dict[str, tuple[tuple[int, int, int], ...] | int] = {
 PALETTES = tuple(_PALETTES)
 
 _LEVELS = 256
-_DETAIL, _LEAST_DETAIL = 1 / 40, 2.0  # size of the detail: share of the short side, and at least this many pixels
+# Size of the detail: share of the short side, and least pixels. Of 1/100, 1/40 and 1/15 on five real files, the first
+# loses outlines, and the last draws halos.
+_DETAIL, _LEAST_DETAIL = 1 / 40, 2.0
 _PAPER, _INK = (16, 16, 16), (235, 235, 235)
 _LINES, _TEXT = 28, 11  # text lines in the height of a picture, and the smallest text in pixels
 
