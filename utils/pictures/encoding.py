@@ -57,7 +57,9 @@ def _by_pillow(pixels: np.ndarray, target: Format, metadata: Metadata, quality: 
     try:
         Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(stream, target.name, quality=quality,
                                                                                 **about)
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError as error:
+        raise Refusal(f"this Pillow cannot write {target.name}; pip install --upgrade pillow") from error
+    except (OSError, ValueError) as error:
         raise Refusal(f"{target.name} cannot hold this picture of {pixels.shape[1]} x {pixels.shape[0]} pixels "
                       f"({error}); write .png or .tif") from error
     return stream.getvalue()
