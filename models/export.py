@@ -11,6 +11,7 @@ from weights: a file or a name.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.onnx_export import Precision, write_onnx
+from models.protocol import TASKS, Task
 from models.published import to_published
 from models.registry import MODELS, model_from_options, present_name
 from models.weight_files import find_weights, weight_checksum
@@ -91,14 +93,15 @@ def _model_of_run(state: dict[str, Any], checkpoint: Path, *, average: bool) -> 
     }
 
 
-def export_onnx(source: str | Path, out: Path, *, average: bool = True, precision: Precision = "float32") -> None:
+def export_onnx(source: str | Path, out: Path, *, average: bool = True, precision: Precision = "float32",
+                tasks: Sequence[Task] = TASKS) -> None:
     """Write an ONNX file.
 
     Args:
         source: weights (a file or a name), or a checkpoint of a training run.
         out: the file.
         average: of a checkpoint, use the moving average if there is one.
-        precision: see :func:`models.onnx_export.write_onnx`.
+        precision, tasks: see :func:`models.onnx_export.write_onnx`.
 
     Raises:
         UserError: unreadable weights, or a model that cannot be exported.
@@ -109,7 +112,7 @@ def export_onnx(source: str | Path, out: Path, *, average: bool = True, precisio
     except BrokenCheckpoint:  # weights, or a damaged file, which is found below
         model = load_model(path)
     about = {"version": VERSION, "commit": commit(), "weights": weight_checksum(path)}
-    write_onnx(model, out, about, precision)
+    write_onnx(model, out, about, precision, tasks)
 
 
 def _options(state: dict[str, Any], checkpoint: Path) -> Options:
@@ -150,15 +153,18 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--format", choices=["safetensors", "pth", "onnx"], help="by default from the ending of OUT")
     parser.add_argument("--precision", choices=get_args(Precision), default="float32",
                         help="of the weights in an .onnx file; default: float32")
+    parser.add_argument("--task", choices=TASKS[1:],
+                        help="what an .onnx file is for; by default all tasks, whose rules cost time in each of them")
     given = parser.parse_args(arguments)
     ending = given.out.suffix.removeprefix(".")
     if given.format not in (None, ending):
         raise UserError(f"{given.out}: --format {given.format} and the ending {given.out.suffix!r}; give one of them")
     if ending == "onnx":
-        export_onnx(given.source, given.out, average=not given.last, precision=given.precision)
+        export_onnx(given.source, given.out, average=not given.last, precision=given.precision,
+                    tasks=[given.task] if given.task else TASKS)
         about = {}
-    elif given.precision != "float32":
-        raise UserError(f"{given.out}: --precision is for .onnx; leave it out")
+    elif given.precision != "float32" or given.task:
+        raise UserError(f"{given.out}: --{'task' if given.task else 'precision'} is for .onnx; leave it out")
     else:
         about = export(given.source, given.out, average=not given.last)
     seen = f"{about['model']}, {about['images_seen']} images seen, " if about else ""

@@ -57,6 +57,7 @@ class OnnxModel:
         except Exception as error:  # ONNX Runtime has a class for each fault, which have only Exception in common
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"{path}: not a readable ONNX file ({reason}); export it again") from None
+        self.path = path
         self.device, self._asked = wanted, onnxruntime.RunOptions()
         self._asked.only_execute_path_to_fetches = True  # what no requested output needs is not computed
         self._read_metadata(path)
@@ -64,7 +65,8 @@ class OnnxModel:
     def _read_metadata(self, path: Path) -> None:
         try:
             self.name, traits = self.metadata["model"], json.loads(self.metadata["traits"])
-            self.roles, self.tasks = (json.loads(self.metadata[words]) for words in ("roles", "tasks"))
+            lists = [json.loads(self.metadata[key]) for key in ("roles", "tasks", "for")]
+            self.roles, self.tasks, self.made_for = lists
             self.traits = Traits(**traits)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not an ONNX file of defusionpp, or of another version ({error!r}); write it by "
@@ -80,7 +82,13 @@ class OnnxModel:
             roles, task: see ``FusionHead.decompose``; only with ``traits.roles``.
             components: whether to compute the components of a pair, if the file has them.
             shares: whether to compute the overall weights, if the file has them.
+
+        Raises:
+            UserError: the file is for other tasks.
         """
+        if task not in self.made_for:
+            raise UserError(f"{self.path}: made for {', '.join(self.made_for)}, not for the task {task}; give another "
+                            "task, or export it again")
         if self.traits.many and len(pictures[0]) > 1:  # the file takes one scene
             scenes = [self.decompose(*(x[place : place + 1] for x in pictures), roles=roles, task=task,
                                      components=False).fused for place in range(len(pictures[0]))]

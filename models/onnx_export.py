@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models.head import FusionHead, components_of
-from models.protocol import ROLES, TASKS
+from models.protocol import ROLES, TASKS, Task
 from models.running import COMPONENTS, SHARES
 from models.windows import MULTIPLE
 from utils.errors import UserError
@@ -35,14 +36,15 @@ class StackGraph(nn.Module):
 
     Args:
         head: without maps.
+        tasks: what the graph is for. The rules of the others are left out; those that stay are always computed.
     """
 
     inputs = ("pictures", "roles", "task")
     outputs = (*COMPONENTS, SHARES)
 
-    def __init__(self, head: FusionHead) -> None:
+    def __init__(self, head: FusionHead, tasks: Sequence[Task] = TASKS) -> None:
         super().__init__()
-        self.head = head
+        self.head, self.tasks = head, tuple(tasks)
 
     def forward(self, pictures: Tensor, roles: Tensor, task: Tensor) -> tuple[Tensor, ...]:
         """Fuse pictures (N, 3, H, W) in [0, 1].
@@ -58,6 +60,8 @@ class StackGraph(nn.Module):
         """
         head, stack = self.head, pictures.unsqueeze(1)
         told = head.tell(roles.unsqueeze(1), task)
+        told.infrared = told.infrared if "IVF" in self.tasks else None
+        told.focus = told.focus if "MFF" in self.tasks else None
         fine = head.see(stack, told)
         coarse = head.settle(fine.handover(), told)
         out = head.mix(stack, fine, coarse, told, components=False, shares=True)
@@ -79,6 +83,7 @@ class PairGraph(nn.Module):
     """
 
     inputs = ("x1", "x2")
+    tasks = TASKS
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -98,7 +103,8 @@ class PairGraph(nn.Module):
         return (torch.rand(2, 3, 64, 96), torch.rand(2, 3, 64, 96)), (free, free)
 
 
-def write_onnx(model: nn.Module, path: Path, about: dict[str, str], precision: Precision = "float32") -> None:
+def write_onnx(model: nn.Module, path: Path, about: dict[str, str], precision: Precision = "float32",
+               tasks: Sequence[Task] = TASKS) -> None:
     """Export a model.
 
     Args:
@@ -107,6 +113,7 @@ def write_onnx(model: nn.Module, path: Path, about: dict[str, str], precision: P
         about: its origin, added to the metadata.
         precision: of the weights. "float16" halves the file and computes in float32; "int8" also computes products
             and convolutions with 8-bit weights and inputs.
+        tasks: what the file is for, see :class:`StackGraph`; has no effect on other models.
 
     Raises:
         UserError: a model that cannot be exported.
@@ -114,7 +121,7 @@ def write_onnx(model: nn.Module, path: Path, about: dict[str, str], precision: P
     """
     import onnx
 
-    graph = _graph_of(model)
+    graph = _graph_of(model, tasks)
     example, free = graph.example()
     with torch.no_grad(), _quick_tracing():
         program = torch.onnx.export(graph.eval(), example, dynamo=True, input_names=graph.inputs,
@@ -137,9 +144,9 @@ def _quick_tracing() -> AbstractContextManager[object]:
     return settings.patch(aggressive_guard_free_semantics=2)
 
 
-def _graph_of(model: nn.Module) -> StackGraph | PairGraph:
+def _graph_of(model: nn.Module, tasks: Sequence[Task]) -> StackGraph | PairGraph:
     if isinstance(model, FusionHead) and not model.map_channels:
-        return StackGraph(model)
+        return StackGraph(model, tasks)
     if model.traits.large == "windows" and not model.traits.roles:
         return PairGraph(model)
     raise UserError(f"{type(model).__name__} cannot be exported to ONNX; give weights of a FusionHead or DeFusionPP")
@@ -150,8 +157,8 @@ def _metadata(model: nn.Module, graph: StackGraph | PairGraph) -> dict[str, str]
     traits = model.traits
     kept = ("large", "many", "roles", "has_components", "has_weights")
     return {"model": type(model).__name__, "traits": json.dumps({name: getattr(traits, name) for name in kept}),
-            "roles": json.dumps(ROLES), "tasks": json.dumps(TASKS), "divisor": str(MULTIPLE), "range": "0 to 1, RGB",
-            "licence": LICENCE}
+            "roles": json.dumps(ROLES), "tasks": json.dumps(TASKS), "for": json.dumps(graph.tasks),
+            "divisor": str(MULTIPLE), "range": "0 to 1, RGB", "licence": LICENCE}
 
 
 def halved(proto: ModelProto) -> ModelProto:

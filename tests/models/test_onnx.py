@@ -85,7 +85,8 @@ def write_mean(path: Path, kind: str, **changes: str | None) -> Path:
         [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     traits = {"large": kind, "many": many, "roles": many, "has_components": True}
-    about = {"model": "Mean", "traits": json.dumps(traits), "roles": json.dumps(ROLES), "tasks": json.dumps(TASKS)}
+    about = {"model": "Mean", "traits": json.dumps(traits), "roles": json.dumps(ROLES), "tasks": json.dumps(TASKS),
+             "for": json.dumps(TASKS)}
     helper.set_model_props(model, {key: value for key, value in (about | changes).items() if value is not None})
     onnx.save(model, path)
     return path
@@ -144,7 +145,7 @@ def test_windows_of_another_size(tmp_path):
 @pytest.mark.parametrize(("changes", "message"), [
     ({"model": None}, "not an ONNX file of defusionpp"), ({"traits": "["}, "not an ONNX file of defusionpp"),
     ({"traits": '{"colour": 1}'}, "not an ONNX file of defusionpp"),
-    ({"roles": None}, "not an ONNX file of defusionpp")])
+    ({"roles": None}, "not an ONNX file of defusionpp"), ({"for": None}, "not an ONNX file of defusionpp")])
 def test_files_of_others_are_one_line(tmp_path, changes, message):
     path = write_mean(tmp_path / "odd.onnx", "padded", **changes)
     with pytest.raises(UserError, match=rf"odd\.onnx: {message}") as caught:
@@ -163,6 +164,14 @@ def test_mistakes_are_one_line(tmp_path):
         with pytest.raises(UserError, match=message) as caught:
             Fuser.from_pretrained(given, **keywords)
         assert "\n" not in str(caught.value)
+
+
+def test_a_file_for_one_task_refuses_others(tmp_path):
+    path = write_mean(tmp_path / "mean.onnx", "padded", **{"for": '["MEF"]'})
+    fuse, pair = Fuser.from_pretrained(path), [picture(40, 50, 3, seed=seed) for seed in range(2)]
+    assert fuse(*pair, task="MEF").fused.shape == (40, 50, 3)
+    with pytest.raises(UserError, match=r"mean\.onnx: made for MEF, not for the task MFF; give another task"):
+        fuse(*pair, task="MFF")
 
 
 MISSING = """
@@ -293,7 +302,8 @@ def test_half_precision_halves_the_weights(blend):
 @pytest.mark.parametrize(("words", "message"), [
     (["SaliencePyramid", "out.onnx"], "SaliencePyramid: no such weight file"),
     (["defusionpp_hr", "out.onnx", "--format", "pth"], "--format pth and the ending '.onnx'; give one of them"),
-    (["defusionpp_hr", "out.safetensors", "--precision", "int8"], "--precision is for .onnx; leave it out")])
+    (["defusionpp_hr", "out.safetensors", "--precision", "int8"], "--precision is for .onnx; leave it out"),
+    (["defusionpp_hr", "out.safetensors", "--task", "IVF"], "--task is for .onnx; leave it out")])
 def test_wrong_words_of_the_command_are_one_line(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=re.escape(message)):
@@ -315,6 +325,15 @@ def restless_head() -> FusionHead:
         if "answer" in name or "roles" in name or "tasks" in name:
             nn.init.normal_(weight, std=0.3)
     return head.eval()
+
+
+@pytest.mark.slow
+def test_a_file_for_one_task_is_smaller_and_gives_the_same(tmp_path):
+    head, path = restless_head(), tmp_path / "one.onnx"
+    write_onnx(head, path, {}, tasks=["MEF"])
+    names = [node.op_type for node in onnx.load(path).graph.node]
+    assert "Sigmoid" not in names  # of the rule for warm targets
+    assert apart(Fuser(head, device="cpu", amp="off"), Fuser.from_pretrained(path), *scene((75, 89), 3), task="MEF") < 1
 
 
 def scene(size: tuple[int, int], count: int) -> list[np.ndarray]:
