@@ -111,6 +111,18 @@ def test_of_two_rates_the_visible_one_stays(tmp_path: Path, monkeypatch: pytest.
     assert "7 frames of 48 x 32 fused" in said.out
 
 
+def test_the_sound_ends_with_the_shorter_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey = [np.full((32, 48, 3), 90, np.uint8)] * 30
+    write_clip(Path("vi.mp4"), grey, rate=10, tone=True)
+    write_clip(Path("ir.mp4"), grey[:10], rate=10)
+    assert main([*FILES, "--model", "Average"]) == 0
+    assert len(frames("out.mp4")) == 11
+    with av.open("out.mp4") as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.dts is not None]
+    assert float(packets[-1].pts * packets[-1].time_base) == pytest.approx(1.1, abs=0.14)
+
+
 def moving_with_the_disk(reference: np.ndarray, picture: np.ndarray) -> Alignment:
     size = reference.shape[1], reference.shape[0]
     right = float(np.argmax(picture[48])) / 10

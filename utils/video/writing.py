@@ -54,7 +54,7 @@ class GrowingVideo:
     Args:
         path: the file; made with the first piece.
         look: how frames are stored.
-        kept: bytes to keep of an existing file; what follows is cut off.
+        kept: bytes to keep of an existing file; the first piece replaces what follows.
 
     Raises:
         UserError: the file is shorter than ``kept``, or PyAV comes without the encoder.
@@ -68,9 +68,7 @@ class GrowingVideo:
         if kept:
             if not path.exists() or path.stat().st_size < kept:
                 raise UserError(f"{path} is shorter than it was left; --resume; give --overwrite to begin anew")
-            with path.open("r+b") as file:
-                file.truncate(kept)
-                file.seek(0)
+            with path.open("rb") as file:
                 self._header = _parts(file.read(1 << 16), _HEADER)
 
     def append(self, frames: Sequence[tuple[int, np.ndarray]]) -> None:

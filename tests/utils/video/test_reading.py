@@ -1,7 +1,7 @@
 """Videos are read frame by frame, upright, with the times that the file has; what is no video is one line."""
 
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -85,7 +85,6 @@ def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_read_up_to_there(tmp_path: Path) -> None:
-    """Decoders do not always complain: the file then has fewer frames than it says."""
     path = write_clip(tmp_path / "a.mp4", clip(20, noise=0.02)[1])
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
@@ -96,6 +95,15 @@ def test_a_damaged_file_is_read_up_to_there(tmp_path: Path) -> None:
     with pytest.raises(DamagedVideo, match=r"a\.mp4: damaged after 0\.\d\d s \(.*\); convert it again"):
         seen.extend(frame.seconds for frame in Video(path).frames())
     assert 6 <= len(seen) <= 10
+
+
+def test_a_decoder_that_ends_silently_where_all_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, decoded = Video(write_clip(tmp_path / "a.mp4", clip(10)[1])), Video._decoded
+    monkeypatch.setattr(Video, "_decoded", lambda *given: islice(decoded(*given), 6))
+    with pytest.raises(DamagedVideo, match=r"a\.mp4: damaged after 0\.20 s \(6 of 10 frames can be decoded\)"):
+        list(video.frames())
+    monkeypatch.setattr(Video, "_decoded", lambda *given: islice(decoded(*given), 8))
+    assert len(list(video.frames())) == 8  # some decoders skip a frame or two
 
 
 def test_a_file_with_no_frame_is_one_line(tmp_path: Path) -> None:
