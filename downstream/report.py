@@ -122,8 +122,8 @@ def sentence(results: Results, part: str, name: str) -> str:
     above = [row for row, one in figures.items() if one.clear > 0]
     below = [row for row, one in figures.items() if one.clear < 0]
     told = f"{part.capitalize()}, {name}: {best} is highest, {_score(figures[best])}."
-    told += f" Above {results.baseline}, with an interval that excludes 0: {', '.join(above) or 'none'}."
-    return told + f" Below: {', '.join(below) or 'none'}."
+    told += f" Above {results.baseline}, with an interval that excludes 0: {'; '.join(above) or 'none'}."
+    return told + f" Below: {'; '.join(below) or 'none'}."
 
 
 def markdown(results: Results, names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """A comparison makes each run once, continues where it was stopped, and reports rows with intervals."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -87,17 +88,23 @@ def test_a_run_is_known_by_what_decides_its_scores(tmp_path):
     assert read_record(record, digests[0]) and read_record(record, digests[1]) is None
 
 
-def test_other_weights_are_another_row(tmp_path):
-    """The checksum of the fusing weights counts, not their name."""
+@pytest.mark.parametrize("row", [
+    {"fuse": "FILE"}, {"options": {"downstream.input": "features", "path.pretrain_model_G": "FILE"}}])
+def test_other_weights_are_another_row(tmp_path, row):
+    """The checksum of the weights counts, not their name."""
     make_scenes(tmp_path, count=2)
-    first, second = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    first.write_bytes(find_weights("defusionpp_hr").read_bytes())
-    second.write_bytes(find_weights("defusionpp_cud").read_bytes())
-    before, = runs_of(options_of(tmp_path, tmp_path, rows={"ours": {"fuse": str(first)}}, compare={"seeds": [1]}))
-    second.replace(first)
-    after, = runs_of(options_of(tmp_path, tmp_path, rows={"ours": {"fuse": str(first)}}, compare={"seeds": [1]}))
-    assert before.digest != after.digest and before.origin["fuse sha256"] != after.origin["fuse sha256"]
-    assert before.options.dataset.train.picture_root != after.options.dataset.train.picture_root
+    file = tmp_path / "one.safetensors"
+    rows = {"ours": json.loads(json.dumps(row).replace("FILE", str(file)))}
+    found = []
+    for number, weights in enumerate(("defusionpp_hr", "defusionpp_cud")):
+        file.write_bytes(find_weights(weights).read_bytes())
+        os.utime(file, (number, number))
+        found += runs_of(options_of(tmp_path, tmp_path, rows=rows, compare={"seeds": [1]}))
+    before, after = found
+    assert before.digest != after.digest
+    key = "fuse sha256" if "fuse" in row else "features sha256"
+    assert before.origin[key] != after.origin[key]
+    assert "fuse" not in row or before.options.dataset.train.picture_root != after.options.dataset.train.picture_root
 
 
 @pytest.mark.parametrize("rows, message", [
