@@ -2,14 +2,16 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from metrics.edges import HALF_PI
 
-from .windows import ratio, root, total
+from .windows import ratio, root, slide, total
 
+SLOPE, SMOOTH = np.array([-1.0, 0, 1]), np.array([1.0, 2, 1])
 SURE = 1.0  # edges weaker than a grey level turn by rounding alone: their direction gives no gradient
 EQUAL = 255.0  # VIFB: equal strengths count as 255 times the strength (metrics/edges.py)
 
@@ -33,8 +35,8 @@ def qabf(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
 
 def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
     """Edge strength and direction, zeros outside."""
-    kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=x.dtype, device=x.device)
-    across, down = F.conv2d(x, torch.stack((kernel, kernel.T))[:, None], padding=1).split(1, dim=1)
+    padded = F.pad(x, (1, 1, 1, 1))
+    across, down = slide(padded, SLOPE, SMOOTH), slide(padded, SMOOTH, SLOPE)  # Sobel
     strength = root(across.square() + down.square())
     angle = -torch.atan(ratio(down, across, across != 0, otherwise=-math.inf))
     return strength, torch.where(strength >= SURE, angle, angle.detach())

@@ -34,14 +34,15 @@ class _WeightedSum(torch.autograd.Function):
         return _WeightedSum.apply(padded, ctx.side, ctx.taps[::-1]), None, None
 
 
-def slide(x: Tensor, taps: np.ndarray) -> Tensor:
+def slide(x: Tensor, taps: np.ndarray, taps_down: np.ndarray | None = None) -> Tensor:
     """Weighted sum of every window inside: (B, 1, H, W) to (B, 1, H - n + 1, W - n + 1).
 
     Args:
         taps: (n,) weights; the window is their outer product.
+        taps_down: others for the rows, if they differ.
     """
-    weights = tuple(taps.tolist())
-    return _WeightedSum.apply(_WeightedSum.apply(x, -1, weights), -2, weights)
+    down = taps if taps_down is None else taps_down
+    return _WeightedSum.apply(_WeightedSum.apply(x, -1, tuple(taps.tolist())), -2, tuple(down.tolist()))
 
 
 def covariance(x: Tensor, y: Tensor, mean_x: Tensor, mean_y: Tensor, taps: np.ndarray) -> Tensor:
