@@ -19,6 +19,9 @@ _TIFF = (b"II*\0", b"MM\0*")
 # Olympus, Panasonic and Leica, Fujifilm, Minolta, Sigma; the others are TIFF, or CR3
 _STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
 _SHORTEST = 1024  # bytes
+# LibRaw takes the brightest value of a picture for white if it is above this share of the white level, against magenta
+# highlights where that level is too high; 0 switches it off.
+_WHITE = {"camera": 0.75, "linear": 0}
 # Curve of sRGB (IEC 61966-2-1): power 2.4 after a line of slope 12.92. (1, 1) keeps the values linear.
 _CURVES = {"camera": (2.4, 12.92), "linear": (1, 1)}
 
@@ -39,7 +42,8 @@ def raw_fault(data: bytes) -> str | None:
 def read_raw(data: bytes, max_pixels: int, look: RawLook) -> Content:
     """Develop a raw file to 16 bits: white balance of the camera, sRGB primaries, upright.
 
-    The brightness is not adapted to the picture, so that the exposures of a bracket keep their differences.
+    The brightness is not adapted to the picture, so that the exposures of a bracket keep their differences; with the
+    look ``camera`` but for highlights just below white, which become white.
 
     Args:
         data: the file's content.
@@ -57,7 +61,8 @@ def read_raw(data: bytes, max_pixels: int, look: RawLook) -> Content:
                 raise Refusal(f"{width} x {height} pixels are more than max_megapixels allows "
                               f"({max_pixels / 1e6:g}); raise max_megapixels")
             values = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16,
-                                     output_color=library.ColorSpace.sRGB, gamma=_CURVES[look])
+                                     output_color=library.ColorSpace.sRGB, gamma=_CURVES[look],
+                                     adjust_maximum_thr=_WHITE[look])
             preview = _preview(library, raw)
     except library.LibRawError as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 HEIGHT, WIDTH = 48, 64
 MAKE, ORIENTATION, EXIF_PART, GPS_PART, MAKER_NOTE = 0x010F, 0x0112, 0x8769, 0x8825, 0x927C
 EXPOSURE, PIXELS_X, PIXELS_Y = 0x829A, 0xA002, 0xA003
+NEUTRAL = 0.6, 1.0, 0.7
 P3 = imagecodecs.cms_profile("rgb", whitepoint=[0.3127, 0.3290, 1],  # with the primaries of Display P3
                              primaries=[0.68, 0.32, 1, 0.265, 0.69, 1, 0.15, 0.06, 1], gamma=2.2)
 XMP = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -108,7 +109,7 @@ def _write_floats(path: Path) -> None:
 
 
 def write_dng(path: Path, exif: bytes | None = None, *, exposure: float = 1.0) -> Path:
-    """Write a raw file of 12 bits behind a Bayer filter, with the white balance 1 : 1 : 1 of an sRGB camera.
+    """Write a raw file of 12 bits behind a Bayer filter: an sRGB sensor to which grey is `NEUTRAL`.
 
     Args:
         path: the file.
@@ -116,7 +117,7 @@ def write_dng(path: Path, exif: bytes | None = None, *, exposure: float = 1.0) -
         exposure: factor of the values.
     """
     pytest.importorskip("rawpy", reason="raw files are an extra")
-    linear = (smooth() / 255.0) ** 2.2 * exposure
+    linear = (smooth() / 255.0) ** 2.2 * exposure * NEUTRAL
     mosaic = np.empty((HEIGHT, WIDTH))
     for row, column, colour in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
         mosaic[row::2, column::2] = linear[row::2, column::2, colour]
@@ -127,9 +128,10 @@ def write_dng(path: Path, exif: bytes | None = None, *, exposure: float = 1.0) -
         turn, make = read[ORIENTATION], read[MAKE]
     from_xyz = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570)  # IEC 61966-2-1
     matrix = [part for value in from_xyz for part in (round(value * 10000), 10000)]
+    neutral = [part for value in NEUTRAL for part in (round(value * 100), 100)]
     tags = [(50706, "B", 4, (1, 4, 0, 0), True), (50708, "s", 0, "Test Camera", True),
             (33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True), (50714, "H", 1, (0,), True),
-            (50717, "I", 1, 4095, True), (50721, "2i", 9, matrix, True), (50728, "2I", 3, (1, 1) * 3, True),
+            (50717, "I", 1, 4095, True), (50721, "2i", 9, matrix, True), (50728, "2I", 3, neutral, True),
             (50778, "H", 1, 21, True), (271, "s", 0, make, True), (274, "H", 1, turn, True)]
     stream = io.BytesIO()
     tifffile.imwrite(stream, np.round(mosaic * 4095).clip(0, 4095).astype(np.uint16), photometric=32803,

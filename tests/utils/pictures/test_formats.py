@@ -8,6 +8,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from metrics.scores import told
+from option.schema import TestDataOptions
 from tests.utils.pictures.samples import HEIGHT, P3, WIDTH, record, smooth, write_dng, write_sample
 from utils.errors import UserError
 from utils.pictures.codecs import list_pictures
@@ -110,12 +112,17 @@ def test_the_size_is_known_before_decoding(tmp_path, suffix):
 
 
 def test_a_raw_file_looks_as_the_scene_did(tmp_path):
-    """Developed, the mosaic of a picture is that picture but for the interpolated edges; 16 bits, size limited."""
+    """Developed, the mosaic of a picture is that picture but for the interpolated edges; 16 bits, size limited.
+
+    Without the curve to .02; the curve of sRGB is not exactly the power of the sample, and white is brought up.
+    """
     path = sample(tmp_path, "dng")
     picture = read_picture(path)
     assert picture.pixels.shape == (HEIGHT, WIDTH, 3) and picture.pixels.dtype == np.uint16
     inner = (slice(4, -4), slice(4, -4))
-    assert np.abs(picture.pixels[inner] / 65535 - smooth()[inner] / 255).mean() < 0.03
+    assert np.abs(picture.pixels[inner] / 65535 - smooth()[inner] / 255).mean() < 0.05
+    linear = read_stored(path, raw="linear").values[inner] / 65535
+    assert np.abs(linear - (smooth()[inner] / 255.0) ** 2.2).mean() < 0.02
     assert np.array_equal(read_rgb8(path.read_bytes(), path)[9, 9], (picture.pixels[9, 9] + 128.0) // 257)
     with pytest.raises(UserError, match=r"a\.dng: 64 x 48 pixels are more than max_megapixels"):
         read_picture(path, max_pixels=1000)
@@ -129,6 +136,11 @@ def test_raw_linear_is_proportional_to_the_light_and_a_bracket_keeps_its_exposur
     assert np.abs(half / full - 0.5).mean() < 0.02
     camera = [one.pixels.mean() for one in read_scene(paths, ReadingRule(), ["none", "none"])]
     assert 0.65 < camera[1] / camera[0] < 0.8  # 0.5 ** (1 / 2.2) is 0.73
+
+
+def test_raw_of_an_option_file_reaches_the_reader_and_the_record():
+    rule = ReadingRule.of(TestDataOptions(dataroot="x", raw="linear"))
+    assert rule == ReadingRule(raw="linear") and told(rule)["raw"] == "linear" and "raw" not in told(ReadingRule())
 
 
 def test_a_raw_file_beside_its_picture_is_the_same_shot(tmp_path, caplog):
