@@ -37,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; default: auto")
     line.add_argument("--model", action="append", default=[], metavar="FILE",
                       help="a weight file to offer in addition; may be repeated")
-    line.add_argument("--max-megapixels", type=float, default=100, metavar="N",
-                      help="of the pictures of a scene together; default: 100")
+    line.add_argument("--max-megapixels", type=float, default=50, metavar="N",
+                      help="of the pictures of a scene together; default: 50")
     line.add_argument("--max-megabytes", type=float, default=500, metavar="N",
                       help="of an upload; default: 500")
     line.add_argument("--keep-minutes", type=float, default=60, metavar="N",

@@ -43,7 +43,7 @@ class Limits:
     """
 
     pictures: int = 32
-    megapixels: float = 100.0
+    megapixels: float = 50.0
 
 
 @dataclass(frozen=True)
