@@ -223,6 +223,21 @@ def test_alignment_is_estimated_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert aligned[1] is visible[0]
 
 
+@pytest.mark.parametrize(("confidences", "calls", "best"), [((0.2, 0.9, 0.95, 0.3), 2, 0.9),
+                                                            ((0.2, 0.3, 0.25, 0.1), 4, 0.3)])
+def test_the_first_clear_alignment_is_kept_or_the_best(here: Path, monkeypatch: pytest.MonkeyPatch, confidences: tuple,
+                                                       calls: int, best: float) -> None:
+    asked = []
+
+    def found(reference: np.ndarray, picture: np.ndarray) -> Alignment:
+        asked.append(confidences[len(asked)])
+        return Alignment(np.eye(3), (128, 96), (128, 96), asked[-1])
+
+    monkeypatch.setattr(follow, "find_alignment", found)
+    follower = Follower(Video(Path("ir.mp4")), Video(Path("vi.mp4")), "once")
+    assert len(asked) == calls and follower.record()["confidence"] == best and follower.doubt is None
+
+
 def test_alignment_is_followed(tmp_path: Path) -> None:
     """The infrared camera turns away by a pixel a frame; a stretch in between is black."""
     shifts = list(range(4 * PIECE))

@@ -53,6 +53,9 @@ def test_biswe_of_a_flash_is_its_height_from_both_sides() -> None:
     still = [view(0)] * 5
     flash = [view(0, add=12.0 * (number == 2)) for number in range(5)]
     assert scores(still, still, flash)["BiSWE"] == pytest.approx((12 + 24 + 12) / 3, abs=1.5)
+    step = [view(0, add=12.0 * (number > 0)) for number in range(3)]
+    assert scores(still[:3], still[:3], step)["BiSWE"] == pytest.approx(12, abs=1.5)
+    assert scores(still[:3], still[:3], step[::-1])["BiSWE"] == pytest.approx(12, abs=1.5)
     colour = [np.repeat(frame[..., None], 3, axis=2) for frame in flash]
     for frame, grey in zip(colour, flash):
         frame[..., 0] = view(0)  # one channel does not flash: two thirds are left
