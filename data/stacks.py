@@ -27,7 +27,7 @@ _SPREADS = (0.0, 0.8, 1.8, 3.2, 5.0)  # standard deviations in pixels of the blu
 _SHARP = 0.6  # standard deviation in pixels at which the sharpness is 1/e
 _BREATHING = 0.01
 _TERRACES = 3
-_GRAIN = 0.015  # of the full range
+_GRAIN = 0.005  # of the full range
 _THIN, _THIN_CONTRAST = 11, 0.03  # side in pixels of the surroundings, difference of grey from them
 _LEAST = 1e-3
 _READ_NOISE, _SHOT_NOISE = (0.0005, 0.004), (0.002, 0.012)  # of the sensor's full range
@@ -42,7 +42,7 @@ def defocus_damage(x: Tensor, generator: torch.Generator, count: int = 2) -> Sam
     distance from the focal plane, with a disk or a Gaussian of up to 5 pixels standard deviation. The near layer is
     blurred together with its opacity, so that it spreads over the background when out of focus. In half of the
     samples the frame breathes: its scale grows by up to 1 % from the far to the near plane. Each picture has its own
-    grain, of up to 1.5 % of the range; ``clean`` is without. Target: all in focus. Masks are sharpness relative to the
+    grain, of up to .5 % of the range; ``clean`` is without. Target: all in focus. Masks are sharpness relative to the
     sharpest picture at each pixel; a spread layer hides what is behind it.
 
     Args:

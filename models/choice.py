@@ -9,7 +9,8 @@ levels vote for one decision,
 with the weights w_il of the bands and the base (`models/head.py`), learned shares v_l, a learned gain g and a
 correction by a small network at full resolution, which keeps thin objects whole: energies of the bands are means over
 windows and miss them. It runs once for each picture, on its votes, its detail and its grey compared with those of the
-others, and on the features of the head at half resolution. Initially the three finest bands vote equally.
+others, and on the features of the head at half resolution. Initially the three finest bands vote equally. In a pair,
+whose two planes make large regions, only a part of the correction counts.
 
 Shape letters: N pictures of one scene, B scenes, L bands.
 """
@@ -24,6 +25,7 @@ from models import pyramid
 from models.corrections import ENERGY_OFFSET, FINE_BANDS, Level, mean_of, others_largest, others_mean
 
 LEAST = 1e-6  # of a weight: bounds its logarithm
+IN_PAIRS = 0.3  # share of the correction that counts in pairs: best on real ones (docs/RESULTS.md)
 INPUTS = 6  # votes, detail (relative and absolute), edges, energy and grey
 
 
@@ -71,7 +73,8 @@ class Choice(nn.Module):
         x = self.enter(seen) + pyramid.enlarge(self.bring(features), seen.shape[-2:])
         x = x + self.second(F.relu(self.first(F.relu(x))))
         more = self.answer(F.relu(x)).float().view_as(votes)
-        logits = self.log_gain.exp() * (votes + more - mean_of(more, there))
+        more = _trust(votes, there) * (more - mean_of(more, there))
+        logits = self.log_gain.exp() * (votes + more)
         return pyramid.mixing_weights(logits if there is None else logits.masked_fill(~there, -torch.inf))
 
     @staticmethod
@@ -82,6 +85,12 @@ class Choice(nn.Module):
             below = vote if below is None else vote + pyramid.enlarge(
                 below.flatten(0, 1), vote.shape[-2:]).view_as(vote)
         return below
+
+
+def _trust(votes: Tensor, there: Tensor | None) -> Tensor:
+    """Share of the correction that counts, (B, 1, 1, 1); without branches on N, which is free in exported graphs."""
+    count = (torch.ones_like(votes[..., :1, :1]) if there is None else there.to(votes)).sum(dim=0)
+    return torch.where(count < 3, IN_PAIRS, 1.0)
 
 
 def _compared(votes: Tensor, finest: Level, band: Tensor, there: Tensor | None) -> Tensor:

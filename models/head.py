@@ -217,7 +217,8 @@ class FusionHead(nn.Module):
                 parts = components_of(*pictures, whole[0])
         energies = [level.energy for level in [*fine.levels, *coarse.levels[:-1]]]
         return HRDecomposition(*parts, fused, weights=[*weights, *coarse.weights], energies=energies,
-                               bases=coarse.bases, base=coarse.base, shares=_with_last(whole) if shares else None)
+                               bases=coarse.bases, base=coarse.base, choice=chosen,
+                               shares=_with_last(whole) if shares else None)
 
     def _levels(self, gaussian: list[Tensor], bands: list[Tensor], evidence: list[Tensor]) -> list[Level]:
         """The network's input for each level of ``gaussian``; levels after the bands are the base."""

@@ -28,6 +28,8 @@ class HRDecomposition(Decomposition):
         bases: bases of the pictures, (N, B, 3, h, w).
         base: the mixed base, (B, 3, h, w).
         patches: output of the published heads (in training, or with ``patches=True``), at patch resolution.
+        choice: weights of the source pixels in focus series, (N, B, 1, H, W); None if the head does not choose.
+        shares: overall weight W_i of each picture at each pixel, (B, N, H, W), summing to 1 over N; only on request.
     """
 
     weights: list[Tensor] = field(default_factory=list)
@@ -35,6 +37,8 @@ class HRDecomposition(Decomposition):
     bases: Tensor | None = None
     base: Tensor | None = None
     patches: Decomposition | None = None
+    choice: Tensor | None = None
+    shares: Tensor | None = None
 
 
 @dataclass

@@ -192,7 +192,8 @@ class HRLoss(nn.Module):
       noise and glare (``clean``);
     - base: L1 of the mixed base against that of the undamaged photograph, :func:`wanted_base`, or a mix of both;
     - truth: L1 + DSSIM against the photograph, only in samples where every pixel can be recovered (focus);
-    - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands;
+    - selection: :func:`selection_loss` against the known masks, in the same samples: one decision for all bands
+      and, if the head chooses, for the source pixels;
     - target: :func:`target_loss` of `models/targets.py`, in samples with an infrared picture;
     - exposure: in exposure samples, :func:`structural_loss` at full, half and quarter size of the picture clipped to
       [0, 1], and the amount clipped; brightness: L1 of the base against that of the photograph.
@@ -259,7 +260,10 @@ class HRLoss(nn.Module):
             truth = (fused - target).abs().mean(dim=(1, 2, 3)) + 0.5 * dissimilar
             terms["head_truth"] = self.truth * _held(truth, true)
         if self.selection:
-            apart = selection_loss(out.weights, shares_of(sample.masks), sample.present)
+            wanted = shares_of(sample.masks)
+            apart = selection_loss(out.weights, wanted, sample.present)
+            if out.choice is not None:
+                apart = apart + selection_loss([out.choice], wanted, sample.present)
             terms["head_selection"] = self.selection * _held(apart, true)
         return terms | self._task_terms(out, fused, sample)
 

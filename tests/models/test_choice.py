@@ -44,7 +44,7 @@ def test_only_focus_series_are_decided_also_within_a_batch():
             assert (got - choosing.decompose(a, b, task=task).fused[0]).abs().max() < 1e-5
 
 
-def test_corrections_count_between_pictures_and_pictures_that_are_missing_do_not():
+def test_corrections_count_between_pictures_and_pictures_that_are_missing_do_not(monkeypatch):
     torch.manual_seed(0)
     choice, count = Choice(levels=4, width=8), 3
     torch.nn.init.normal_(choice.answer.weight)
@@ -64,6 +64,10 @@ def test_corrections_count_between_pictures_and_pictures_that_are_missing_do_not
     there = torch.tensor([[True, True], [True, True], [True, False]])[..., None, None, None]
     some = decide([0, 1, 2], there)
     assert torch.allclose(some[:, :1], plain[:, :1], atol=1e-6) and not some[2, 1].any()
+    pair = decide([0, 1])
+    assert torch.allclose(pair[:, 1], some[:2, 1], atol=1e-5)
+    monkeypatch.setattr("models.choice.IN_PAIRS", 1.0)
+    assert torch.equal(decide([0, 1, 2]), plain) and not torch.allclose(decide([0, 1]), pair, atol=1e-2)
     torch.nn.init.zeros_(choice.answer.weight)
     assert not torch.allclose(decide([0, 1, 2]), plain, atol=1e-2)
 

@@ -52,7 +52,9 @@ def test_pictures_are_those_of_the_release(size):
     first, second = picture(1), picture(2)
     with torch.inference_mode():
         out = shipped().model.decompose(first, second)
-    got = {"decompose": out.fused[0], "unique1": out.unique1[0], "fuser": shipped()(first[0], second[0]).fused}
+        told = {task: shipped().model.decompose(first, second, task=task, roles=roles).fused[0]
+                for task, roles in (("IVF", ("infrared", "visible")), ("MFF", ()))}
+    got = told | {"decompose": out.fused[0], "unique1": out.unique1[0], "fuser": shipped()(first[0], second[0]).fused}
     with np.load(ROOT / "tests/golden/fusion_head.npz") as golden:
         for name, value in got.items():
             want = golden[f"{size[0]}x{size[1]}/{name}"]
@@ -84,17 +86,23 @@ def test_edges_are_kept_better_than_by_the_pyramid(scenario):
     assert np.mean(scores["learned"]) > np.mean(scores["pyramid"])
 
 
-@pytest.mark.parametrize("count", (2, 3))
-def test_parts_of_a_large_picture_make_the_whole(count, monkeypatch):
+@pytest.mark.parametrize("count, task", ((2, "none"), (2, "IVF"), (2, "MFF"), (3, "none"), (3, "MFF")))
+def test_parts_of_a_large_picture_make_the_whole(count, task, monkeypatch):
     """Part by part as at once, to a hundredth of a level at every pixel: seams, borders and odd sides included."""
     first, second, _ = (torch.cat([x[0], x[1]], dim=-1)[..., :461, :499] for x in map(list, pairs("exposure")))
     pictures = [torch.cat([x, x.flip(1)], dim=1)[:, :461] for x in (first, second, (first + second) / 2)][:count]
-    at_once = shipped().run(pictures, shares=True)
+    told = {"IVF": (("infrared", "visible", "none")[:count], "IVF"), "MFF": ((), "MFF")}.get(task, ((), "none"))
+
+    def run() -> dict[str, torch.Tensor]:
+        with torch.inference_mode():
+            return shipped().run(pictures, roles=told[0], task=told[1], shares=True)
+
+    at_once = run()
     monkeypatch.setattr(head_windows, "LARGEST", 1)
     monkeypatch.setattr(head_windows, "AREA", count * 360**2)
     parts = head_windows.split(496, 544, 360**2)
     assert len(parts) >= 4 and max(len(range(*part.rows.indices(496))) for part in parts) < 250
-    got = shipped().run(pictures, shares=True)
+    got = run()
     assert got.keys() == at_once.keys() and len(got) == (5 if count == 2 else 2)
     for name, want in at_once.items():
         assert (got[name] - want).abs().max() < 0.01 / 255, name

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import pi, tan
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from data.registry import SCENARIOS
 from data.sample import Sample
 from data.synthesis import Synthesizer
 from models.head import FusionHead
+from models.head_parts import HRDecomposition
 from models.highres import DeFusionPPHR
 from models.losses import ssim_map
 from models.protocol import TASKS
@@ -200,6 +202,17 @@ def test_truth_in_focus_only(model):
         terms = losses(model, SCENARIOS.get(name)(x, generator()))
         assert terms["head_truth"] == 0 and terms["head_selection"] == 0
         assert terms["head_structure"] > 0 and terms["head_base"] > 0 and terms["head_texture"] > 0
+
+
+def test_selection_counts_the_choice_of_source_pixels_like_a_band():
+    shares = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1, 1).expand(-1, 1, 1, 32, 32)
+    sample = SimpleNamespace(target=torch.rand(1, 3, 32, 32), head=torch.ones(1), truth=torch.ones(1), masks=shares,
+                             task=torch.zeros(1, dtype=torch.long), present=None)
+    out = HRDecomposition(None, None, None, torch.rand(1, 3, 32, 32), weights=[shares])
+    only = HRLoss(structure=0, texture=0, selection=4.0)
+    assert only(out, sample)["head_selection"] == 0
+    out.choice = torch.full_like(shares, 0.5)
+    assert float(only(out, sample)["head_selection"]) == pytest.approx(4.0 * 0.5)
 
 
 def test_a_sample_weighs_the_same_beside_noise(model):
