@@ -117,3 +117,9 @@ def test_what_is_too_large_for_a_jpeg_is_named_and_left_out(tmp_path, monkeypatc
 ])
 def test_a_packet_is_that_of_the_result(before: bytes, after: bytes) -> None:
     assert xmp.for_result(before, (640, 480)) == after
+
+
+def test_a_written_picture_has_the_packet_of_the_result(tmp_path) -> None:
+    turned = XMP.replace(b'xmp:Rating', b'tiff:Orientation="6" tiff:ImageWidth="4000" xmp:Rating')
+    found = read_picture(write_picture(tmp_path / "a.png", GREY, Metadata(xmp=turned))).metadata.xmp
+    assert found == XMP.replace(b'xmp:Rating', b'tiff:Orientation="1" tiff:ImageWidth="30" xmp:Rating')
