@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import sincos_position_table, vit_block
+from utils.tracing import is_exporting
 
 
 class PositionTable(nn.Module):
@@ -16,7 +17,7 @@ class PositionTable(nn.Module):
 
     def forward(self, grid: tuple[int, int], like: Tensor) -> Tensor:
         """Table (1, 1 + N, D) in float32 on the device of ``like``."""
-        if torch.compiler.is_exporting():  # the grid has no numbers yet
+        if is_exporting():  # the grid has no numbers yet
             return sincos_position_table(self.dim, grid)
         key = (*grid, like.device)
         if key not in self._tables:

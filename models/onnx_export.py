@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -123,7 +124,8 @@ def write_onnx(model: nn.Module, path: Path, about: dict[str, str], precision: P
 
     graph = _graph_of(model, tasks)
     example, free = graph.example()
-    with torch.no_grad(), _quick_tracing():
+    with torch.no_grad(), _quick_tracing(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")  # on names of sizes
         program = torch.onnx.export(graph.eval(), example, dynamo=True, input_names=graph.inputs,
                                     output_names=graph.outputs, dynamic_shapes=free, verbose=False)
     proto = program.model_proto

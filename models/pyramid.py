@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.tracing import is_exporting
+
 LEVELS = 5
 WINDOW = 5
 GAIN = 8.0
@@ -45,7 +47,7 @@ def _binomial_of_second_rows(padded: Tensor) -> Tensor:
 
     Computed from sums of slices: a depthwise convolution takes five times the time and memory on a CPU.
     """
-    if torch.compiler.is_exporting():  # slices of unknown sizes take the exporter minutes
+    if is_exporting():  # slices of unknown sizes take the exporter minutes
         taps = padded.new_tensor([1 / 16, 1 / 4, 0.375, 1 / 4, 1 / 16]).view(1, 1, 5, 1)
         return F.conv2d(padded.flatten(0, 1).unsqueeze(1), taps, stride=(2, 1)).squeeze(1).unflatten(
             0, padded.shape[:2])

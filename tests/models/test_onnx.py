@@ -25,6 +25,8 @@ from utils.pictures.reading import read_picture
 from utils.pictures.writing import write_picture
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+EXPORTS = pytest.mark.skipif(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9),
+                             reason="exporting is tried with PyTorch 2.9 and newer")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
@@ -278,6 +280,7 @@ def apart(first: Fuser, second: Fuser, *pictures: np.ndarray, task: str | None =
     return max(largest)
 
 
+@EXPORTS
 def test_an_exported_model_gives_the_pictures_of_the_model(blend):
     model, path = blend
     here = Fuser(model, device="cpu", amp="off")
@@ -287,12 +290,14 @@ def test_an_exported_model_gives_the_pictures_of_the_model(blend):
             assert least <= apart(here, there, picture(*size, 1), picture(*size, 3, seed=1), task="IVF") < most
 
 
+@EXPORTS
 def test_the_file_says_what_it_is(blend):
     about = OnnxModel(blend[1]).metadata
     assert (about["model"], about["version"], about["precision"], about["divisor"]) == ("Blend", "9", "float32", "16")
     assert json.loads(about["roles"]) == list(ROLES) and json.loads(about["tasks"]) == list(TASKS)
 
 
+@EXPORTS
 def test_half_precision_halves_the_weights(blend):
     sizes = [sum(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(one.data_type)).itemsize * int(np.prod(one.dims))
                  for one in onnx.load(path).graph.initializer) for path in (blend[1], changed(blend[1], halved))]
@@ -327,6 +332,7 @@ def restless_head() -> FusionHead:
     return head.eval()
 
 
+@EXPORTS
 @pytest.mark.slow
 def test_a_file_for_one_task_is_smaller_and_gives_the_same(tmp_path):
     head, path = restless_head(), tmp_path / "one.onnx"
@@ -347,6 +353,7 @@ def scene(size: tuple[int, int], count: int) -> list[np.ndarray]:
                     + 8 * rng.standard_normal((*size, 3)), 0, 255).astype(np.uint8) for number in range(count)]
 
 
+@EXPORTS
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["restless", "defusionpp_hr", "defusionpp_cud"])
 def test_learned_models_give_the_pictures_of_pytorch(name, tmp_path):
