@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.defusion import DeFusionPP
-from models.export import export
+from models.export import export, main
 from models.head import FusionHead
 from models.multimodal import DeFusionPPMM
-from models.weight_files import read_metadata
+from models.weight_files import read_metadata, weight_checksum
 from models.weights import load_weights
 from option.schema import Options
 from utils.errors import UserError
@@ -116,6 +116,33 @@ def test_the_head_alone_has_no_published_layout(tmp_path):
     path = write_checkpoint(tmp_path / "step.pt", FusionHead(), "FusionHead", {})
     with pytest.raises(UserError, match=r"FusionHead has no published layout; give \.safetensors"):
         export(path, tmp_path / "out.pth", average=False)
+
+
+def test_what_reaches_the_onnx_exporter(checkpoint, tmp_path, monkeypatch):
+    """Average or last weights of a checkpoint, or a weight file; its checksum, precision and tasks."""
+    seen = []
+
+    def note(model, path, about, precision, tasks):
+        seen.append((bool((model.fuse_head.weight == 0.25).all()), about["weights"], precision, [*tasks]))
+        path.write_bytes(b"file")
+
+    monkeypatch.setattr("models.export.write_onnx", note)
+    weights, out = tmp_path / "weights.safetensors", str(tmp_path / "out.onnx")
+    export(checkpoint, weights)
+    main([str(checkpoint), out])
+    main([str(checkpoint), out, "--last", "--precision", "int8"])
+    main([str(weights), out, "--task", "MEF"])
+    every = ["none", "IVF", "MEF", "MFF"]
+    assert seen == [(True, weight_checksum(checkpoint), "float32", every),
+                    (False, weight_checksum(checkpoint), "int8", every),
+                    (True, weight_checksum(weights), "float32", ["MEF"])]
+
+
+def test_a_damaged_checkpoint_becomes_no_onnx_file(checkpoint, tmp_path):
+    (tmp_path / "broken.pt").write_bytes(checkpoint.read_bytes()[:3000])
+    with pytest.raises(UserError, match=r"broken\.pt"):
+        main([str(tmp_path / "broken.pt"), str(tmp_path / "out.onnx")])
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_mistakes(checkpoint, tmp_path):
