@@ -63,6 +63,18 @@ def test_a_result_of_every_format_has_the_metadata_of_the_visible_one(here: Path
         assert exif[MAKE] == "a camera" and exif.get(ORIENTATION, 1) == 1
 
 
+def test_the_metadata_of_the_infrared_stand_in_only_where_the_visible_one_has_none(here: Path) -> None:
+    thermal = Image.Exif()
+    thermal[MAKE] = "a thermal camera"
+    Image.fromarray(255 - smooth()[..., 1]).save("hot.jpg", exif=thermal, quality=98)
+    write_sample(Path("photo.jpg"), exif=record())
+    cv2.imwrite("bare.png", smooth())
+    for visible, expected in (("photo.jpg", "a camera"), ("bare.png", "a thermal camera")):
+        assert main(["hot.jpg", visible, "-o", "fused.jpg", "--overwrite", *FAST]) == 0
+        with Image.open("fused.jpg") as picture:
+            assert picture.getexif()[MAKE] == expected
+
+
 def test_the_first_exposure_given_hands_on_its_metadata(here: Path) -> None:
     write_sample(Path("dark.jpg"), exif=record(), xmp=XMP)
     cv2.imwrite("bright.png", smooth() // 2 + 127)
