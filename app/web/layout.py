@@ -15,8 +15,8 @@ from app.web.work import DEFAULT_MODEL, Engine, model_choices
 HERE = Path(__file__).parent
 WAITING = 100  # requests that may wait
 _INTRO = """# DeFusion++
-Fuses infrared with visible pictures, exposures, and focus series. The pictures stay on this computer: they are kept for
-{minutes:g} minutes after their last use, for this browser alone."""
+Fuses infrared with visible pictures, exposures, and focus series. The pictures stay with this program: it keeps them
+for {minutes:g} minutes after their last use, for this browser alone."""
 _LEGEND = ("White: the fused picture follows this one. Below, for a pair: what both show, and what only one shows. "
            "Rules without weights have no such pictures.")
 _FUSING = "(...given) => { given[4] = window.defusionppStrokes ? window.defusionppStrokes() : ''; return given; }"
