@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
         with Scorer(options.metrics, workers=int(options.metrics != "none"), rule=rule) as scorer, \
                 open_results(options, found, world) as results:
             def keep(pair, fusion) -> None:
-                results.add(pair.stem, fusion, *pair.pictures)
+                results.add(pair.stem, fusion, *pair.pictures, note="; ".join(pair.doubts))
                 if len(pair.pictures) == 2:  # all metrics are defined for pairs
                     scorer.submit(pair.stem, *(x.pixels for x in pair.pictures), fusion.fused, fusion.seconds)
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
                 results.close()
                 scores = scorer.collect(without=results.failed)
                 provenance = provenance_of(options, model=fuser.name, weights=fuser.checksum, device=str(fuser.device))
-                print(record_scores(scores, found, results.folder, provenance,
+                print(record_scores(scores, found, results.folder, provenance | outcome.remarks(),
                                     report=options.save.report), end="")
         outcome.conclude(results.failed, results.folder, total=len(found.pairs))
 

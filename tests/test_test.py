@@ -225,7 +225,20 @@ def test_pairs_that_cannot_be_lined_up_are_fused_as_they_lie_and_end_with_a_line
     with pytest.raises(UserError, match=r"3 of 3 pairs were fused as they lie \(named above\)"):
         main(arguments(road, "model=Average", "path.resume_state=null", "metrics=none", "dataset.test.align=auto"))
     assert capsys.readouterr().err.count("no credible alignment with") == 3
-    assert len(rows(road / "results/run/summary.csv")) == 3
+    assert [row["stem"] for row in rows(road / "results/run/summary.csv")
+            if "no credible alignment with" in row["note"]] == ["a", "b", "c"]
+
+
+def test_the_record_of_the_scores_names_pairs_that_are_fused_unaligned(road, main):
+    with pytest.raises(UserError, match="fused as they lie"):
+        main(arguments(road, "model=Average", "path.resume_state=null", "metrics=SSIM",
+                       "dataset.test.align=auto"))
+    record = json.loads((road / "results/run/metrics.json").read_text(encoding="utf-8"))
+    assert record["provenance"]["fused unaligned"] == ["a", "b", "c"]
+    assert "# fused unaligned: a, b, c" in (road / "results/run/metrics.csv").read_text(encoding="utf-8")
+    main(arguments(road, "model=Average", "path.resume_state=null", "metrics=SSIM", "name=plain"))
+    assert "fused unaligned" not in (road / "results/plain/metrics.json").read_text(encoding="utf-8")
+    assert {row["note"] for row in rows(road / "results/plain/summary.csv")} == {""}
 
 
 def test_a_report_without_scores_is_told(road, main, capsys):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from option.schema import Options
 from utils.cli import finishing
-from utils.distributed import World
+from utils.distributed import World, gather_to_main
 from utils.errors import UserError
 from utils.pictures.pairs import PairList
 from utils.pictures.results import ResultFolder
@@ -46,6 +46,11 @@ class Pass:
     failed: dict[str, str] = field(default_factory=dict)
     doubtful: dict[str, str] = field(default_factory=dict)
     stopped: KeyboardInterrupt | None = None
+
+    def remarks(self) -> dict[str, list[str]]:
+        """The pairs of all processes that should be checked, for the record of the scores; empty if there are none."""
+        stems = sorted(stem for part in gather_to_main(self.doubtful) for stem in part)
+        return {"fused unaligned": stems} if stems else {}
 
     def conclude(self, unwritten: Mapping[str, str], folder: Path, *, total: int) -> None:
         """Log where the results are, and raise an error if pairs are missing.

@@ -34,7 +34,7 @@ from utils.plots import MAX_ROWS, ContactSheet, thumbnail
 
 log = logging.getLogger(__name__)
 
-_HEADINGS = ("stem", "width", "height", "bit depth", "channels", "seconds", "pictures")
+_HEADINGS = ("stem", "width", "height", "bit depth", "channels", "seconds", "pictures", "note")
 _THREADS = 2
 # Pairs that may wait to be written. A longer queue would only fill the memory if the disk is slower than the model.
 _WAITING = 4
@@ -66,6 +66,7 @@ class Row:
     channels: int
     seconds: float
     pictures: int = 2
+    note: str = ""
 
 
 class ResultFolder:
@@ -147,7 +148,7 @@ class ResultFolder:
         finally:
             self._lock.release()
 
-    def add(self, stem: str, fusion: FusionLike, *sources: Picture | np.ndarray) -> None:
+    def add(self, stem: str, fusion: FusionLike, *sources: Picture | np.ndarray, note: str = "") -> None:
         """Queue a fused scene for writing; blocks only if the queue is full.
 
         Args:
@@ -155,6 +156,7 @@ class ResultFolder:
             fusion: the fused picture and, optionally, its components.
             *sources: two or more; arrays are (H, W) or (H, W, 1 or 3), uint8 or uint16. The fused picture inherits
                 the metadata of sources given as `Picture`.
+            note: remark for the table, such as why the sources are not aligned.
 
         Raises:
             UserError: no further file can be written.
@@ -174,7 +176,8 @@ class ResultFolder:
         inherited = result_metadata(metadata_of(one for one in sources if isinstance(one, Picture)), fusion.fused)
         present = {part: pixels for part, pixels in parts.items() if pixels is not None}
         shown = self._sheet_wanted and len(self._stems) <= MAX_ROWS
-        self._futures.append(self._pool.submit(self._save, stem, present, inherited, float(fusion.seconds), shown))
+        self._futures.append(
+            self._pool.submit(self._save, stem, present, inherited, float(fusion.seconds), shown, note))
 
     def close(self) -> None:
         """Wait for the pictures, then write the table and the contact sheet.
@@ -215,7 +218,7 @@ class ResultFolder:
                 log.warning("%s", second)
 
     def _save(self, stem: str, parts: dict[str, np.ndarray], inherited: Metadata, seconds: float,
-              shown: bool) -> Row | None:
+              shown: bool, note: str) -> Row | None:
         """Write all pictures of a pair or none; runs in a thread of the pool."""
         written: list[Path] = []
         try:
@@ -240,7 +243,8 @@ class ResultFolder:
         fused = parts[FUSED]
         height, width = fused.shape[:2]
         channels = fused.shape[2] if fused.ndim == 3 else 1
-        return Row(stem, width, height, 8 * fused.dtype.itemsize, channels, seconds, sum(map(is_input, parts)))
+        return Row(stem, width, height, 8 * fused.dtype.itemsize, channels, seconds, sum(map(is_input, parts)),
+                   note)
 
     def _note_failure(self, stem: str, error: Exception) -> None:
         """Skip a pair that cannot be written, or end the run if no other pair can be written either."""
@@ -275,7 +279,8 @@ class ResultFolder:
             table.writerow(_HEADINGS)
             for row in self._rows:
                 about = row.width, row.height, row.bit_depth, row.channels
-                table.writerow((text_cell(row.stem), *about, f"{row.seconds:.4f}", row.pictures))
+                table.writerow((text_cell(row.stem), *about, f"{row.seconds:.4f}", row.pictures,
+                                text_cell(row.note)))
 
     def _write_sheet(self) -> None:
         shown = [row for row in self._rows if row.stem in self._thumbnails][:MAX_ROWS]

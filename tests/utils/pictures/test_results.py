@@ -79,12 +79,13 @@ def test_summary_in_the_order_given(tmp_path):
     """One line a pair: size, depth, channels and time, in the order of the pairs."""
     with ResultFolder(tmp_path, "run") as results:
         for n in range(12):
-            results.add(f"p{n}", Fused(noise((10 + n, 20, 1), np.uint16), seconds=n / 8), noise(), noise())
+            results.add(f"p{n}", Fused(noise((10 + n, 20, 1), np.uint16), seconds=n / 8), noise(), noise(),
+                        note="=unaligned" * (n == 3))
     with (results.folder / "summary.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["stem"] for line in lines] == [f"p{n}" for n in range(12)]
     assert lines[3] == {"stem": "p3", "width": "20", "height": "13", "bit depth": "16", "channels": "1",
-                        "seconds": "0.3750", "pictures": "2"}
+                        "seconds": "0.3750", "pictures": "2", "note": "'=unaligned"}
 
 
 def test_contact_sheet_is_written(tmp_path):
