@@ -65,9 +65,10 @@ def shown_scenes(options: Options, records: Mapping[str, Mapping[int, Record]], 
     return scenes
 
 
-def legend_of(classes: Sequence[str]) -> list[tuple[str, str]]:
-    """Name and CSS colour of each class."""
-    return [(name, "#" + "".join(f"{value:02x}" for value in colour)) for name, colour in zip(classes, _palette())]
+def legend_of(classes: Sequence[str], *, boxes: bool) -> list[tuple[str, str]]:
+    """Name and CSS colour of each class. Boxes leave out the first colour, black: they have no background class."""
+    colours = _palette()[int(boxes):]
+    return [(name, "#" + "".join(f"{value:02x}" for value in colour)) for name, colour in zip(classes, colours)]
 
 
 def _palette() -> np.ndarray:
@@ -94,12 +95,12 @@ def _coloured(seen: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 def _with_boxes(seen: np.ndarray, found: Mapping[str, Any], classes: Sequence[str]) -> np.ndarray:
     """A picture with its boxes, and their classes and scores."""
-    drawn, palette = seen.copy(), _palette()
+    drawn, palette = seen.copy(), _palette()[1:]  # as in the legend
     scores = found.get("scores", [None] * len(found["boxes"]))
     for box, kind, score in zip(found["boxes"], found["labels"], scores):
         if score is not None and score < _LEAST_SCORE:
             continue
-        colour = palette[int(kind) + 1].tolist()  # colour 0 is black
+        colour = palette[int(kind)].tolist()
         left, top, right, bottom = (round(float(value)) for value in box)
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, 2)
         text = classes[int(kind)][:3] if score is None else f"{classes[int(kind)][:3]} {score:.2f}"

@@ -110,7 +110,8 @@ def describe(options: Options, results: Results, pairs: Sequence[ShownScene]) ->
                    "pictures": int(chosen.sum()), "lines": _lines(results.figures[part], names)}
                   for part, chosen in results.parts.items()],
         "pairs": pairs, "worst": [pair.stem for pair in pairs],
-        "seed": next(iter(next(iter(results.records.values())))), "legend": legend_of(options.downstream.classes),
+        "seed": next(iter(next(iter(results.records.values())))),
+        "legend": legend_of(options.downstream.classes, boxes=options.downstream.task == "detection"),
         "runs": [_run_line(row, own) for row, own in results.records.items()],
     }
 

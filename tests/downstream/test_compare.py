@@ -10,7 +10,7 @@ import yaml
 from torchmetrics.detection import MeanAveragePrecision
 
 from downstream import __main__ as downstream
-from downstream import compare
+from downstream import compare, drawing
 from downstream.records import Record, confusion_of, read_record
 from downstream.rows import record_path, runs_of
 from downstream.scores import SegmentationMeter
@@ -259,3 +259,19 @@ def test_the_documented_options_are_valid():
     assert [run.row for run in runs_of(own)] == ["visible", "infrared", "fused"] * 3
     for task in ("Seg", "Det"):
         assert len(runs_of(load_options(f"option/downstream/Compare_{task}_MSRS.yaml"))) == 60
+
+
+def test_boxes_have_the_colours_of_the_legend():
+    seen = np.full((60, 80, 3), 128, np.uint8)
+    found = {"boxes": [[10, 30, 30, 50], [50, 30, 70, 50], [0, 0, 80, 60]], "labels": [0, 1, 1],
+             "scores": [0.9, 0.5, 0.1]}
+    drawn = drawing._with_boxes(seen, found, ("a", "b"))
+    for (_, colour), (left, top) in zip(drawing.legend_of(("a", "b"), boxes=True), ((10, 50), (50, 50))):
+        assert "#" + bytes(drawn[top, left]).hex() == colour
+    assert (drawn[:, 0] == 128).all(), "weak boxes are not drawn"
+    ids = np.zeros((60, 80), np.uint8)
+    ids[:30] = 1
+    coloured = drawing._coloured(seen, ids)
+    assert np.array_equal(coloured[30:], seen[30:])
+    _, colour = drawing.legend_of(("a", "b"), boxes=False)[1]
+    np.testing.assert_allclose(coloured[0, 0], 0.4 * 128 + 0.6 * np.array(list(bytes.fromhex(colour[1:]))), atol=1)
