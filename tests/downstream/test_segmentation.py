@@ -24,6 +24,7 @@ from utils.engine.launch import train
 from utils.engine.optimisation import Schedule, build_optimizer
 from utils.engine.randomness import Randomness
 from utils.errors import UserError
+from utils.pictures.writing import write_picture
 
 CPU = torch.device("cpu")
 WAYS = ("picture", "early", "late", "features")
@@ -264,3 +265,24 @@ def test_frozen_norms_keep_their_statistics(root, tmp_path):
         batch = first_batches(build_loader(options, seed=1, rank=0, world=1, device=CPU), CPU, 1)[0]
         task(batch, Randomness(1, CPU).generators)
         assert before and all(torch.equal(value, before[name]) for name, value in task.model.named_buffers())
+
+
+def test_the_documented_lines_split_mfnet(tmp_path, monkeypatch):
+    """A file of four channels becomes a visible and an infrared picture, which train with MFNet's labels and lists."""
+    text = (ROOT / "docs" / "DATA.md").read_text(encoding="utf-8")
+    lines, = (block for block in text.split("```python\n")[1:] if "MFNet/images" in block)
+    root = tmp_path / "MFNet"
+    (root / "images").mkdir(parents=True)
+    four = np.random.default_rng(0).integers(0, 256, (40, 56, 4), np.uint8)
+    for name in ("1D", "2N"):
+        cv2.imwrite(str(root / "images" / f"{name}.png"), four)
+        write_picture(root / "labels" / f"{name}.png", np.ones((40, 56), np.uint8))
+    (root / "train.txt").write_text("2N\n")
+    monkeypatch.chdir(tmp_path)
+    exec(lines.partition("```")[0], {})
+    data = {"visible_name": "vi", "infrare_name": "ir", "label_name": "labels",
+            "irvis_trainpairs": str(root / "train.txt")}
+    scene, = (scenes := training_set(options_of("early", root, tmp_path, train_data=data))).scenes
+    assert scene.stem == "2N"
+    expected = np.concatenate([four[..., 3:].repeat(3, axis=2), four[..., 2::-1]], axis=2)
+    assert np.array_equal(scenes.read(0).pictures.numpy().transpose(1, 2, 0), expected)
