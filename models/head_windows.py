@@ -98,7 +98,8 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], told: Told, *, components: b
         The fused picture, the components and the overall weights, without the weights of the bands.
     """
     height, width = pictures[0].shape[-2:]
-    parts = split(height, width, AREA // sum(len(x) for x in pictures))
+    area = AREA if told.focus is None else AREA // 2  # the choice needs more memory for a pixel
+    parts = split(height, width, area // sum(len(x) for x in pictures))
     coarse = head.settle(_gather(head, pictures, told, parts), told)
     components = components and len(pictures) == 2
     spread = coarse.spread((height, width)) if components or shares else None
