@@ -24,6 +24,7 @@ from models.teachers import Teachers
 from option.schema import TileOptions
 
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}
+RULES = {"warm_floor": 1.0, "choose": True}
 SIZE = 64
 
 
@@ -86,7 +87,7 @@ def test_synthesis(name):
 
 
 @pytest.mark.parametrize(("name", "network", "loss"), [
-    ("DeFusionPP", SMALL, CUDLoss), ("DeFusionPPHR", SMALL, HRLoss), ("FusionHead", {}, HRLoss)])
+    ("DeFusionPP", SMALL, CUDLoss), ("DeFusionPPHR", SMALL, HRLoss), ("FusionHead", RULES, HRLoss)])
 def test_training_passes_and_losses(name, network, loss):
     model = build(name, **network)
     with torch.device("cuda"):
@@ -116,15 +117,15 @@ def test_autoencoder():
 
 @pytest.mark.parametrize("mode", ["rgb", "ycbcr", "gray"])
 @pytest.mark.parametrize(("name", "network"), [
-    ("DeFusionPP", SMALL), ("DeFusionPPHR", SMALL), ("FusionHead", {}), ("Average", {}), ("SaliencePyramid", {})])
+    ("DeFusionPP", SMALL), ("DeFusionPPHR", SMALL), ("FusionHead", RULES), ("Average", {}), ("SaliencePyramid", {})])
 def test_the_path_of_the_fuser(monkeypatch, name, network, mode):
     """From unit pictures to unit pictures: colour, windows, network, blending, colour."""
-    monkeypatch.setattr("models.fuser.choose_device", torch.device)
+    monkeypatch.setattr("models.torch_backend.choose_device", torch.device)
     monkeypatch.setattr(nn.Module, "to", lambda self, device: self)  # it is there, and fake parameters cannot move
     fuser = Fuser(build(name, **network), device="cuda", amp="off", tile=TileOptions(size=64, overlap=32))
     units = [pictures(1 if mode == "gray" else 3, 90, 110), pictures(3, 90, 110)]
     with torch.inference_mode():
-        for task in ("IVF", "MEF"):
-            result = fuser._fuse(units, mode, task, components=True)
+        for task in ("IVF", "MEF", "MFF"):
+            result = fuser._fuse(units, mode, task, components=True, shares=False)
             assert result["fused"].shape == (1 if mode == "gray" else 3, 90, 110)
             on_the_gpu(result)
