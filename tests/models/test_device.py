@@ -94,7 +94,7 @@ def test_training_passes_and_losses(name, network, loss):
         criterion, ones = loss(), torch.ones(2)
     x1, x2, target = torch.stack([pictures(), pictures()]).expand(3, -1, -1, -1, -1)
     mask = (x1[:, :1] > 0.5).to(x1)
-    out = model(x1, x2, pictures(2, 16)) if network else model(x1, x2)
+    out = model(x1, x2) if name == "FusionHead" else model(x1, x2, pictures(2, 16))
     terms = criterion(out, Sample(x1, x2, mask, 1 - mask, target, truth=ones, head=ones))
     assert len(on_the_gpu(out)) >= 4 and len(on_the_gpu(terms)) >= 4
 
