@@ -7,8 +7,8 @@ to their infrared brightness,
     s = sigmoid((infrared - its mean around - .2) / .04) clip((infrared - .4) / .2, 0, 1)
         sigmoid((infrared - ground - max(ground - fused, 0) / 2) / .03),    ground = fused mean around
 
-in luma, with Gaussian means of 40 and 20 pixels standard deviation. The last factor leaves a target alone that is more
-than twice as visible as it is: on snow a person is better dark than white. It assumes that warm is bright. (Ours: not
+in luma, with Gaussian means of 40 and 20 pixels standard deviation. The last factor leaves a dark target alone if
+lifting would halve its contrast: on snow a person is better dark than white. It assumes that warm is bright. (Ours: not
 part of the published method.)
 
 Shape letters: B scenes.
