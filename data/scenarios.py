@@ -1,4 +1,4 @@
-"""Damage that looks like the tasks: focus, exposure and lost contrast. (Thermal and glare: `data/sensing.py`.)
+"""Damage that looks like the tasks: focus, exposure and lost contrast; and none. (Thermal, glare: `data/sensing.py`.)
 
 A scenario maps photographs x (B, 3, S, S) in [0, 1] and a generator to a ``Sample``. All samples are computed in one
 batch on the device of x, with random numbers from the generator. docs/SCENARIOS.md shows pictures.
@@ -147,6 +147,14 @@ def contrast_damage(x: Tensor, generator: torch.Generator) -> Sample:
     return pair_of(x1, x2, (kept1, kept2), x)
 
 
-for _damage in (focus_damage, exposure_damage, contrast_damage):
+@SCENARIOS.register("clean")
+def undamaged(x: Tensor, generator: torch.Generator) -> Sample:
+    """No damage: both images are the photograph, half of them brightened by x^U(0.3, 1). Teaches a head nothing."""
+    gamma = torch.where(chance(x.shape[0], 0.5, generator), uniform(x.shape[0], 0.3, 1, generator), 1.0)
+    x, ones = x ** gamma, torch.ones_like(x[:, :1])
+    return Sample(x, x.clone(), ones, ones.clone(), x.clone())
+
+
+for _damage in (focus_damage, exposure_damage, contrast_damage, undamaged):
     _damage.jitter_low = MILD_JITTER
 focus_damage.task, exposure_damage.task = MFF, MEF

@@ -26,7 +26,7 @@ def photographs() -> torch.Tensor:
     return (0.5 + 0.2 * shapes + 0.1 * torch.randn(12, 3, SIZE, SIZE, generator=source)).clamp(0, 1)
 
 
-@pytest.mark.parametrize("name", (*NAMES, "noise"))
+@pytest.mark.parametrize("name", (*NAMES, "noise", "clean"))
 def test_books_are_exact_and_images_in_range(name, photographs):
     sample = SCENARIOS.get(name)(photographs, generator())
     parts = sample.common + sample.unique1 + sample.unique2
@@ -63,13 +63,13 @@ def test_photographs_are_not_changed(name, photographs):
     assert torch.equal(photographs, before)
 
 
-def test_only_focus_is_true_pixel_by_pixel_and_noise_teaches_no_head(photographs):
+def test_only_focus_is_true_pixel_by_pixel_and_noise_and_no_damage_teach_no_head(photographs):
     flags = {}
-    for name in (*NAMES, "noise"):
+    for name in (*NAMES, "noise", "clean"):
         sample = SCENARIOS.get(name)(photographs, generator())
         flags[name] = (sample.truth.unique().tolist(), sample.head.unique().tolist())
     assert flags.pop("focus") == ([1], [1])
-    assert flags.pop("noise") == ([0], [0])
+    assert flags.pop("noise") == flags.pop("clean") == ([0], [0])
     assert flags.pop("defocus") == ([0, 1], [1])  # 0 where the frame breathes
     assert all(value == ([0], [1]) for value in flags.values())
 
@@ -100,6 +100,16 @@ def test_exposure_keeps_nothing_where_it_clips():
     mask = torch.where(over.view(-1, 1, 1, 1), sample.mask1, sample.mask2)
     clipped = torch.maximum(sample.x1, sample.x2).mean(dim=1, keepdim=True) == 1
     assert clipped.any() and mask[clipped].max() < 0.05
+
+
+def test_undamaged_pairs_are_equal_common_throughout_and_half_of_them_brighter(photographs):
+    many = photographs.repeat(20, 1, 1, 1).clamp(0.02, 0.98)
+    sample = SCENARIOS.get("clean")(many, generator())
+    assert torch.equal(sample.x1, sample.x2) and torch.equal(sample.common, sample.x1)
+    assert torch.equal(sample.target, sample.x1) and not sample.unique1.any() and not sample.unique2.any()
+    gamma = (sample.x1.log() / many.log()).mean(dim=(1, 2, 3))
+    assert (gamma > 0.999).float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert 0.3 <= gamma.min() < 0.4 and gamma.max() < 1.001
 
 
 def test_contrast_is_the_photograph_and_something_else(photographs):
@@ -178,7 +188,7 @@ def test_noise_alone_is_jittered_as_published_and_scenarios_mildly(photographs):
     batch = SimpleNamespace(pixels=torch.full((64, 3, SIZE, SIZE), 255, dtype=torch.uint8),
                             sizes=torch.full((64, 2), SIZE), means=torch.ones(64))
     brightness = {}
-    for name in ("noise", "focus"):
+    for name in ("noise", "focus", "clean"):
         generators = {"crop": generator(1), "damage": generator(2)}
         brightness[name] = Synthesizer(32, {name: 1.0})(batch, generators).target.amax(dim=(1, 2, 3))
-    assert brightness["noise"].min() < 0.3 and brightness["focus"].min() >= 0.6
+    assert brightness["noise"].min() < 0.3 and min(brightness["focus"].min(), brightness["clean"].min()) >= 0.6
