@@ -82,6 +82,9 @@ class Detector(nn.Module):
     def __init__(self, levels: nn.Module, classes: int, *, pictures: int) -> None:
         super().__init__()
         self.fcos = FCOS(levels, classes, score_thresh=_LEAST_SCORE)
+        boxes = self.fcos.head.regression_head
+        # torchvision's ReLU after this layer can get stuck at 0 for every box (seen with one seed of two)
+        boxes.bbox_reg = nn.Sequential(boxes.bbox_reg, nn.Softplus())
         self.fcos.transform = _AsTheyAre(0, 0, [0.0] * 3 * pictures, [1.0] * 3 * pictures)  # the backbones normalise
 
     def losses(self, pictures: Sequence[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -72,6 +72,16 @@ def test_every_trained_weight_gets_a_gradient(root, tmp_path, way, freeze):
     assert all(value.shape == (3, 3, 64, 96) and 0 <= value.min() <= value.max() <= 1 for value in shown.values())
 
 
+def test_boxes_do_not_get_stuck_at_size_0(root, tmp_path):
+    """Where every distance is far below 0 before the last layer, the boxes still learn."""
+    options = options_of("picture", root, tmp_path)
+    task, loader = build_task(options).train(), build_loader(options, seed=1, rank=0, world=1, device=CPU)
+    layer = task.model.fcos.head.regression_head.bbox_reg[0]
+    torch.nn.init.constant_(layer.bias, -3)
+    task(first_batches(loader, CPU, 1)[0], Randomness(1, CPU).generators)["bbox_regression"].backward()
+    assert layer.bias.grad.abs().min() > 0
+
+
 def test_boxes_shrink_with_their_pictures(root, tmp_path):
     whole = training_set(options_of("picture", root, tmp_path)).read(0)
     small = training_set(options_of("picture", root, tmp_path, downstream={"short_side": 32})).read(0)
