@@ -13,14 +13,14 @@ up to more than any of them shows (halos, clipped edges); values outside the ran
 therefore compressed to at most ``overshoot`` beyond it. The brightness of the base stays within ``base_shift`` of the
 mean of all. The order of the pictures does not matter. (Ours: not part of the published method.)
 
-Two rules apply to scenes whose kind is known: a focus series is decided by ``Choice`` (`models/choice.py`), and warm
-targets of an infrared picture are lifted (`models/floor.py`).
+Three rules apply to scenes whose kind is known: a focus series is decided by ``Choice`` (`models/choice.py`), warm
+targets of an infrared picture are lifted (`models/floor.py`), and exposures keep their light (`models/light.py`).
 
 Shape letters: N pictures of one scene, B scenes, L bands.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from models.corrections import FINE_BANDS, CorrectionNetwork, Level, mean_of
 from models.evidence import gather_evidence
 from models.head_parts import Coarse, Fine, Handover, HRDecomposition, Spread, Told
 from models.head_windows import fuse_in_parts, wants_parts
+from models.light import keep_light
 from models.protocol import ROLES, TASKS, Role, Task, Traits
 from models.registry import MODELS
 from utils.signatures import Count
@@ -51,6 +52,7 @@ class FusionHead(nn.Module):
             free to choose but keeps the brightness of an overexposed picture from dominating (a veil).
         overshoot: largest distance of a pixel from the range of the source pixels; None: unlimited.
         warm_floor: share of the infrared brightness that warm targets keep at least, see `models/floor.py`; 0: none.
+        keep_light: whether exposures stay near to their well-exposed pictures, see `models/light.py`.
         choose: whether focus series are decided pixel by pixel, see `models/choice.py`, instead of mixed.
         only_choice: train only that decision; everything else is frozen.
     """
@@ -62,10 +64,12 @@ class FusionHead(nn.Module):
     def __init__(self, *, levels: Count = pyramid.LEVELS, window: Count = pyramid.WINDOW,
                  widths: Sequence[Count] = (16, 24, 32, 48, 48), map_channels: int = 0, bound: float = 3.0,
                  trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1,
-                 warm_floor: float = 0.0, choose: bool = False, only_choice: bool = False) -> None:
+                 warm_floor: float = 0.0, keep_light: bool = False, choose: bool = False,
+                 only_choice: bool = False) -> None:
         super().__init__()
         self.levels, self.window, self.map_channels = levels, window, map_channels
         self.base_shift, self.overshoot, self.warm_floor = base_shift, overshoot, warm_floor
+        self.keep_light = keep_light
         self.corrections = CorrectionNetwork(levels, widths, map_channels, bound, trust_bound)
         self.log_gain = nn.Parameter(torch.full((levels,), pyramid.GAIN).log())
         self.exposure_gain = nn.Parameter(torch.zeros(()))
@@ -98,6 +102,7 @@ class FusionHead(nn.Module):
         # The words are known here, so that rules without effect cost nothing.
         told.infrared = told.infrared if "infrared" in roles else None
         told.focus = told.focus if task == "MFF" else None
+        told.exposures = told.exposures if task == "MEF" else None
         return self._fuse(pictures, told, components=components, shares=shares)
 
     def forward(self, *pictures: Tensor, roles: Tensor | None = None, task: Tensor | None = None,
@@ -130,8 +135,9 @@ class FusionHead(nn.Module):
     def tell(self, roles: Tensor, task: Tensor) -> Told:
         """Roles (N, B) and tasks (B,) as the parts of the head use them."""
         infrared = (roles == ROLES.index("infrared"))[..., None, None, None].float() if self.warm_floor else None
-        focus = (task == TASKS.index("MFF")).view(-1, 1, 1, 1) if self.choice else None
-        return Told(self.corrections.embed(roles, task), infrared, focus)
+        focus, exposures = ((task == TASKS.index(name)).view(-1, 1, 1, 1) if wanted else None
+                            for name, wanted in (("MFF", self.choice), ("MEF", self.keep_light)))
+        return Told(self.corrections.embed(roles, task), infrared, focus, exposures)
 
     def _fuse(self, pictures: Sequence[Tensor], told: Told, maps: Tensor | None = None, there: Tensor | None = None,
               components: bool = True, shares: bool = False) -> HRDecomposition:
@@ -152,7 +158,7 @@ class FusionHead(nn.Module):
         """Compute the three finest bands of pictures, or of a part of them, and the network's features."""
         with torch.autocast(pictures[0].device.type, enabled=False):
             stack = pictures if isinstance(pictures, Tensor) else torch.stack([x.float() for x in pictures])
-            gaussian, bands = _pyramids(stack, FINE_BANDS)
+            gaussian, bands = pyramid.laplacian_pyramids(stack, FINE_BANDS)
             evidence = gather_evidence(bands, gaussian[0].mean(dim=2, keepdim=True), FINE_BANDS)
             levels = self._levels(gaussian[:-1], bands, evidence)
         return Fine(bands, levels, gaussian[-1], evidence[-1],
@@ -162,8 +168,8 @@ class FusionHead(nn.Module):
         """Decide the coarser bands and the base, from the whole picture."""
         network = self.corrections
         with torch.autocast(whole.picture.device.type, enabled=False):
-            (*greys, bases), bands = _pyramids(whole.picture, self.levels - FINE_BANDS)
-            evidence = _shrunk(whole.evidence, self.levels - FINE_BANDS)
+            (*greys, bases), bands = pyramid.laplacian_pyramids(whole.picture, self.levels - FINE_BANDS)
+            evidence = pyramid.gaussian_pyramids(whole.evidence, self.levels - FINE_BANDS)
             levels = self._levels([*greys, bases], bands, evidence)
         features = network.encode_coarse(levels, whole.features, told.features, there)
         answers, deep, decision = network.decode_coarse(features)
@@ -174,6 +180,8 @@ class FusionHead(nn.Module):
             weights[-1] = limit_shift(weights[-1], bases, self.base_shift, there)
             base = pyramid.mix(bases, weights[-1])
             fused = pyramid.collapse_pyramid([*map(pyramid.mix, bands, weights), base])
+            if told.exposures is not None:
+                fused = torch.where(told.exposures, keep_light(fused, whole.picture, there), fused)
             votes = None if told.focus is None else self.choice.count_coarse(weights)
             around = None
             if told.infrared is not None:
@@ -253,19 +261,6 @@ def limit_shift(weights: Tensor, bases: Tensor, limit: float, present: Tensor | 
     shift = pyramid.mix(bases.mean(dim=2, keepdim=True), weights - even).abs() / limit
     shift = shift.clamp(min=1e-3)
     return even + (weights - even) * torch.tanh(shift) / shift
-
-
-def _pyramids(stack: Tensor, levels: int) -> tuple[list[Tensor], list[Tensor]]:
-    """(N, B, C, H, W) -> its Gaussian pyramid, ``levels + 1`` tensors, and the bands between, finest first."""
-    gaussian = _shrunk(stack, levels)
-    bands = [fine - pyramid.enlarge(coarse.flatten(0, 1), fine.shape[-2:]).view_as(fine)
-             for fine, coarse in pairwise(gaussian)]
-    return gaussian, bands
-
-
-def _shrunk(stack: Tensor, levels: int) -> list[Tensor]:
-    """Gaussian pyramid of (N, B, C, H, W)."""
-    return [level.unflatten(0, stack.shape[:2]) for level in pyramid.gaussian_pyramid(stack.flatten(0, 1), levels)]
 
 
 def _mixed(pictures: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -48,12 +48,13 @@ class Told:
     Attributes:
         features: embeddings of roles and task, added to the network's features, (NB, C, 1, 1) each.
         infrared: 1 for the infrared picture of a scene and 0 for the others, (N, B, 1, 1, 1); None if no scene has one.
-        focus: which scenes are focus series, (B, 1, 1, 1) bool; None if none is.
+        focus, exposures: which scenes are focus series or exposures, (B, 1, 1, 1) bool; None if none is.
     """
 
     features: list[Tensor]
     infrared: Tensor | None = None
     focus: Tensor | None = None
+    exposures: Tensor | None = None
 
 
 @dataclass

@@ -63,6 +63,7 @@ class StackGraph(nn.Module):
         told = head.tell(roles.unsqueeze(1), task)
         told.infrared = told.infrared if "IVF" in self.tasks else None
         told.focus = told.focus if "MFF" in self.tasks else None
+        told.exposures = told.exposures if "MEF" in self.tasks else None
         fine = head.see(stack, told)
         coarse = head.settle(fine.handover(), told)
         out = head.mix(stack, fine, coarse, told, components=False, shares=True)

@@ -12,6 +12,7 @@ device and dtype and accept any H, W >= 1.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -69,32 +70,8 @@ def gaussian_pyramid(image: Tensor, levels: int) -> list[Tensor]:
     return pictures
 
 
-def build_pyramid(image: Tensor, levels: int = LEVELS) -> list[Tensor]:
-    """Laplacian pyramid of a batch.
-
-    Args:
-        image: (B, C, H, W), float.
-        levels: number of bands; a level of one pixel is kept as it is.
-
-    Returns:
-        ``levels`` bands, finest first, then the base: ``levels + 1`` tensors (B, C, h, w).
-
-    Raises:
-        ValueError: ``levels`` is not positive.
-    """
-    if levels < 1:
-        raise ValueError(f"build_pyramid: levels={levels}; give at least 1")
-    pyramid = []
-    for _ in range(levels):
-        coarse = shrink(image)
-        pyramid.append(image - enlarge(coarse, image.shape[-2:]))
-        image = coarse
-    pyramid.append(image)
-    return pyramid
-
-
 def collapse_pyramid(pyramid: Sequence[Tensor]) -> Tensor:
-    """Sum of a pyramid: the inverse of :func:`build_pyramid`, up to rounding."""
+    """Sum of a pyramid: the inverse of :func:`build_pyramids`, up to rounding."""
     image = pyramid[-1]
     for band in reversed(pyramid[:-1]):
         image = enlarge(image, band.shape[-2:]) + band
@@ -102,25 +79,56 @@ def collapse_pyramid(pyramid: Sequence[Tensor]) -> Tensor:
 
 
 def build_pyramids(images: Sequence[Tensor], levels: int = LEVELS) -> list[Tensor]:
-    """Pyramids of N images of one scene, built in one pass.
+    """Laplacian pyramids of N images of one scene, built in one pass.
 
     Args:
-        images: N tensors (B, C, H, W) of equal shape.
+        images: N tensors (B, C, H, W) of equal shape, float.
+        levels: number of bands; a level of one pixel is kept as it is.
 
     Returns:
-        ``levels + 1`` tensors (N, B, C, h, w), finest first, base last.
+        ``levels`` bands, finest first, then the bases: ``levels + 1`` tensors (N, B, C, h, w).
 
     Raises:
-        ValueError: no image, or shapes differ.
+        ValueError: no image, shapes differ, or ``levels`` is not positive.
     """
+    if levels < 1:
+        raise ValueError(f"build_pyramids: levels={levels}; give at least 1")
     if not images:
         raise ValueError("build_pyramids: no image given; give at least one")
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) != 1:
         raise ValueError(f"build_pyramids: shapes {sorted(shapes)} differ; give images of one shape")
-    count, batch = len(images), images[0].shape[0]
-    pyramid = build_pyramid(torch.cat(tuple(images)), levels)
-    return [band.unflatten(0, (count, batch)) for band in pyramid]
+    gaussian, bands = laplacian_pyramids(torch.stack(tuple(images)), levels)
+    return [*bands, gaussian[-1]]
+
+
+def gaussian_pyramids(stack: Tensor, levels: int) -> list[Tensor]:
+    """Gaussian pyramids of N images of B scenes: (N, B, C, H, W) -> ``levels + 1`` tensors, finest first."""
+    return [level.unflatten(0, stack.shape[:2]) for level in gaussian_pyramid(stack.flatten(0, 1), levels)]
+
+
+def laplacian_pyramids(stack: Tensor, levels: int) -> tuple[list[Tensor], list[Tensor]]:
+    """(N, B, C, H, W) -> :func:`gaussian_pyramids`, and the ``levels`` bands between its levels, finest first."""
+    gaussian = gaussian_pyramids(stack, levels)
+    bands = [fine - enlarge(coarse.flatten(0, 1), fine.shape[-2:]).view_as(fine)
+             for fine, coarse in pairwise(gaussian)]
+    return gaussian, bands
+
+
+def blend(stack: Tensor, weights: Tensor, levels: int) -> Tensor:
+    """Mix of N images whose weights grow smoother with the coarseness of the band (Burt and Adelson 1983).
+
+    Args:
+        stack: (N, B, C, H, W).
+        weights: (N, B, 1, H, W), summing to 1 over N.
+        levels: bands; coarser structure is mixed as one.
+
+    Returns:
+        (B, C, H, W).
+    """
+    gaussian, bands = laplacian_pyramids(stack, levels)
+    return collapse_pyramid([mix(*level) for level in zip([*bands, gaussian[-1]],
+                                                          gaussian_pyramids(weights, levels))])
 
 
 def box_mean(image: Tensor, window: int) -> Tensor:

@@ -24,7 +24,7 @@ from models.teachers import Teachers
 from option.schema import TileOptions
 
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}
-RULES = {"warm_floor": 1.0, "choose": True}
+RULES = {"warm_floor": 1.0, "keep_light": True, "choose": True}
 SIZE = 64
 
 

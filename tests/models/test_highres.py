@@ -304,7 +304,7 @@ def test_a_shorter_series_in_a_batch_of_longer_ones_is_fused_as_if_it_were_alone
 
 def test_what_fine_bands_depend_on_lies_within_the_reach_of_a_part():
     """Pixels further away than ``REACH`` change nothing, to the last digit; those beyond 64 do."""
-    model = build(tokens=False, warm_floor=1.0, choose=True)
+    model = build(tokens=False, warm_floor=1.0, keep_light=True, choose=True)
     pictures = [picture(256, 256, seed=seed) for seed in (1, 2)]
     own = slice(120, 136)
     told = model.tell(torch.tensor([[1], [2]]), torch.tensor([3]))

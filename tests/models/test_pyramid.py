@@ -13,19 +13,23 @@ def picture(size: tuple[int, int], channels: int = 3, batch: int = 2, seed: int 
     return torch.rand(batch, channels, *size, generator=generator)
 
 
+def single(image: torch.Tensor, levels: int = pyramid.LEVELS) -> list[torch.Tensor]:
+    return [band[0] for band in pyramid.build_pyramids([image], levels)]
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("levels", [1, 5, 9])
 def test_collapse_inverts_build(size, levels):
     """The sum of a pyramid is the picture to 1e-6, whatever the size and depth."""
     image = picture(size)
-    built = pyramid.build_pyramid(image, levels)
+    built = single(image, levels)
     assert len(built) == levels + 1
     assert torch.allclose(pyramid.collapse_pyramid(built), image, atol=1e-6, rtol=0)
 
 
 def test_bands_halve_rounding_up():
     """Each band has half the size of the one before, odd sizes rounded up: every second pixel from the first."""
-    shapes = [tuple(band.shape[-2:]) for band in pyramid.build_pyramid(picture((33, 50)))]
+    shapes = [tuple(band.shape[-2:]) for band in single(picture((33, 50)))]
     assert shapes == [(33, 50), (17, 25), (9, 13), (5, 7), (3, 4), (2, 2)]
 
 
@@ -42,7 +46,7 @@ def test_shrink_is_the_binomial():
 
 def test_flat_pictures_have_empty_bands():
     """A flat field leaves nothing in the bands and itself in the base."""
-    *bands, base = pyramid.build_pyramid(torch.full((1, 3, 40, 27), 0.3))
+    *bands, base = single(torch.full((1, 3, 40, 27), 0.3))
     assert max(band.abs().max() for band in bands) < 1e-6
     assert torch.allclose(base, torch.tensor(0.3))
 
@@ -93,14 +97,27 @@ def test_pyramids_of_many_images_equal_single_ones():
     images = [picture((21, 18), seed=seed) for seed in range(3)]
     together = pyramid.build_pyramids(images, 3)
     for index, image in enumerate(images):
-        for level, band in enumerate(pyramid.build_pyramid(image, 3)):
+        for level, band in enumerate(single(image, 3)):
             assert torch.allclose(together[level][index], band, atol=1e-7)
+
+
+def test_a_blend_of_even_weights_is_the_mean_and_of_sole_weights_the_picture():
+    """Weights that do not vary commute with the pyramid; a border is wider in coarse bands than in fine ones."""
+    stack = torch.stack([picture((40, 33), seed=1), picture((40, 33), seed=2)])
+    for share in (0.5, 1.0):
+        weights = torch.tensor([share, 1 - share]).view(2, 1, 1, 1, 1).expand(2, 2, 1, 40, 33)
+        assert torch.allclose(pyramid.blend(stack, weights, 3), pyramid.mix(stack, weights), atol=1e-6)
+    flat = torch.stack([torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)])
+    left = (torch.arange(64) < 32).float().view(1, 1, 1, 1, 64).expand(1, 1, 1, 64, 64)
+    row = pyramid.blend(flat, torch.cat([left, 1 - left]), 3)[0, 0, 32]
+    assert row[0] < 0.01 and row[-1] > 0.99 and 0.2 < row[30] < row[33] < 0.8
+    assert (row.diff() > -1e-6).all()
 
 
 def test_errors_name_the_cause():
     """Wrong depth, no images or unlike shapes are refused with the values."""
     with pytest.raises(ValueError, match="levels=0"):
-        pyramid.build_pyramid(picture((16, 16)), 0)
+        pyramid.build_pyramids([picture((16, 16))], 0)
     with pytest.raises(ValueError, match="no image"):
         pyramid.build_pyramids([])
     with pytest.raises(ValueError, match=r"16, 16.*16, 17"):
@@ -111,5 +128,5 @@ def test_errors_name_the_cause():
 def test_dtype_is_kept(dtype):
     """Nothing is silently cast."""
     image = picture((20, 20)).to(dtype)
-    *bands, _ = pyramid.build_pyramid(image)
+    *bands, _ = single(image)
     assert pyramid.band_logits(bands[0][None]).dtype == dtype
