@@ -25,13 +25,12 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from models import floor, pyramid
+from models import floor, light, pyramid
 from models.choice import Choice
 from models.corrections import FINE_BANDS, CorrectionNetwork, Level, mean_of
 from models.evidence import gather_evidence
 from models.head_parts import Coarse, Fine, Handover, HRDecomposition, Spread, Told
 from models.head_windows import fuse_in_parts, wants_parts
-from models.light import keep_light
 from models.protocol import ROLES, TASKS, Role, Task, Traits
 from models.registry import MODELS
 from utils.signatures import Count
@@ -180,13 +179,15 @@ class FusionHead(nn.Module):
             weights[-1] = limit_shift(weights[-1], bases, self.base_shift, there)
             base = pyramid.mix(bases, weights[-1])
             fused = pyramid.collapse_pyramid([*map(pyramid.mix, bands, weights), base])
+            exposed = None
             if told.exposures is not None:
-                fused = torch.where(told.exposures, keep_light(fused, whole.picture, there), fused)
+                exposed = light.exposure_weights(whole.picture, there)
+                fused = torch.where(told.exposures, light.keep_light(fused, whole.picture, exposed), fused)
             votes = None if told.focus is None else self.choice.count_coarse(weights)
             around = None
             if told.infrared is not None:
                 around = floor.surroundings_of((whole.picture * told.infrared).sum(dim=0), fused, 2**FINE_BANDS)
-        return Coarse(levels, weights, bases, base, fused, deep, decision, votes, around)
+        return Coarse(levels, weights, bases, base, fused, deep, decision, votes, around, exposed)
 
     def mix(self, pictures: Sequence[Tensor], fine: Fine, coarse: Coarse, told: Told, there: Tensor | None = None,
             spread: Spread | None = None, components: bool = True, shares: bool = False) -> HRDecomposition:
@@ -206,6 +207,8 @@ class FusionHead(nn.Module):
         with torch.autocast(pictures[0].device.type, enabled=False):
             own = [gain * level.energy for gain, level in zip(self.log_gain.exp(), fine.levels)]
             weights = [self._weights(*one, there) for one in zip(own, fine.levels, answers)]
+            if told.exposures is not None:
+                weights = [light.soften(weight, coarse.exposed, told.exposures) for weight in weights]
             fused = pyramid.collapse_pyramid([*map(pyramid.mix, fine.bands, weights), coarse.fused])
             if told.infrared is not None:
                 infrared = _mixed(pictures, told.infrared)

@@ -135,6 +135,7 @@ class Coarse:
         deep, decision: features and decision of the network for the finer bands.
         votes: of the levels for one picture in focus series, (N, B, 1, h, w); None without such.
         surroundings: means around warm targets, (B, 2, h, w); None without an infrared picture.
+        exposed: weights of well-exposed pictures, (N, B, 1, h, w); None without exposures.
     """
 
     levels: list[Level]
@@ -146,6 +147,7 @@ class Coarse:
     decision: Tensor | None
     votes: Tensor | None = None
     surroundings: Tensor | None = None
+    exposed: Tensor | None = None
 
     def spread(self, size: Sequence[int]) -> Spread:
         """Sums over the coarser bands, enlarged to ``size``."""

@@ -132,6 +132,6 @@ def _gather(head, pictures: Sequence[Tensor], told: Told, parts: list[Part]) -> 
 
 def _part_of(coarse: Coarse, part: Part) -> Coarse:
     """The part of the coarser bands needed by the finer bands of a part."""
-    names = ("fused", "deep", "decision", "votes", "surroundings")
+    names = ("fused", "deep", "decision", "votes", "surroundings", "exposed")
     whole = {name: getattr(coarse, name) for name in names}
     return replace(coarse, **{name: None if x is None else part.seen(x, STRIDE) for name, x in whole.items()})

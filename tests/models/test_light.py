@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from models.head import FusionHead
-from models.light import LIMIT, SHADOW, SOFTNESS, exposure_weights, keep_light
+from models.light import FINE, LIMIT, SHADOW, SOFTNESS, exposure_weights, keep_light, soften
 from models.pyramid import mix
 
 INSIDE = (..., slice(40, 56), slice(40, 56))
 
 
 def garage(inside: float = 0.12) -> torch.Tensor:
-    """A bright and a dark picture of a wall (1.0 and 0.35) with a dark opening (``inside`` and 0), (2, 1, 3, 96, 96)."""
+    """A bright and a dark picture of a wall (1.0, 0.35) with an opening (``inside``, 0), (2, 1, 3, 96, 96)."""
     pictures = torch.stack([torch.full((1, 3, 96, 96), level) for level in (1.0, 0.35)])
     pictures[0][INSIDE], pictures[1][INSIDE] = inside, 0.0
     return pictures
@@ -29,13 +29,15 @@ def test_absent_pictures_count_for_nothing():
     there = torch.tensor([True, True, False]).view(3, 1, 1, 1, 1)
     fused = torch.full((1, 3, 96, 96), 0.2)
     assert torch.allclose(exposure_weights(pictures, there)[:2], exposure_weights(garage()), atol=1e-6)
-    assert torch.allclose(keep_light(fused, pictures, there), keep_light(fused, garage()), atol=1e-6)
+    kept, want = (keep_light(fused, x, exposure_weights(x, mask)) for x, mask in ((pictures, there), (garage(), None)))
+    assert torch.allclose(kept, want, atol=1e-6)
 
 
 def test_black_shadows_get_half_of_what_is_seen_in_them():
     pictures = garage(inside=0.3)
-    local = mix(pictures, exposure_weights(pictures))[INSIDE]
-    got = keep_light(torch.zeros(1, 3, 96, 96), pictures)[INSIDE]
+    weights = exposure_weights(pictures)
+    local = mix(pictures, weights)[INSIDE]
+    got = keep_light(torch.zeros(1, 3, 96, 96), pictures, weights)[INSIDE]
     assert local.min() > 0.2
     assert (SHADOW * local - SOFTNESS - 1e-6 <= got).all() and (got <= SHADOW * local).all()
 
@@ -43,8 +45,17 @@ def test_black_shadows_get_half_of_what_is_seen_in_them():
 @pytest.mark.parametrize("shift", (0.02, -0.02, 0.6))
 def test_small_distances_from_the_blend_stay_and_large_ones_are_bounded(shift):
     pictures = torch.stack([torch.full((1, 3, 64, 64), 0.4), torch.full((1, 3, 64, 64), 0.6)])
-    moved = float((keep_light(torch.full((1, 3, 64, 64), 0.5 + shift), pictures) - 0.5).mean())
+    fused = torch.full((1, 3, 64, 64), 0.5 + shift)
+    moved = float((keep_light(fused, pictures, exposure_weights(pictures)) - 0.5).mean())
     assert moved == pytest.approx(shift, abs=0.001) if abs(shift) < 0.1 else 0.9 * LIMIT < moved <= LIMIT
+
+
+def test_finer_bands_take_a_share_of_the_exposure_weights_in_exposures_alone():
+    weights, light = torch.zeros(2, 2, 1, 16, 16), torch.full((2, 2, 1, 2, 2), 0.5)
+    weights[0] = 1
+    got = soften(weights, light, torch.tensor([True, False]).view(2, 1, 1, 1))
+    assert torch.allclose(got[:, 0].unique(), torch.tensor([FINE / 2, 1 - FINE / 2]))
+    assert torch.equal(got[:, 1], weights[:, 1])
 
 
 def test_the_head_applies_it_to_exposures_alone():
