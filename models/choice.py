@@ -9,8 +9,12 @@ levels vote for one decision,
 with the weights w_il of the bands and the base (`models/head.py`), learned shares v_l, a learned gain g and a
 correction by a small network at full resolution, which keeps thin objects whole: energies of the bands are means over
 windows and miss them. It runs once for each picture, on its votes, its detail and its grey compared with those of the
-others, and on the features of the head at half resolution. Initially the three finest bands vote equally. In a pair,
-whose two planes make large regions, only a part of the correction counts.
+others, and on the features of the head at half resolution. Initially the three finest bands vote equally.
+
+A pair, whose two planes make large regions, is decided without the network: by the sharpness r_i of its regions and,
+where there is detail (t), by the votes, see `models/sharp_regions.py`:
+
+    logit_i = r_i + 4 t / (t + 1) sum over l of v_l ln w_il
 
 Shape letters: N pictures of one scene, B scenes, L bands.
 """
@@ -23,9 +27,10 @@ from torch import Tensor, nn
 
 from models import pyramid
 from models.corrections import ENERGY_OFFSET, FINE_BANDS, Level, mean_of, others_largest, others_mean
+from utils.tracing import is_exporting
 
 LEAST = 1e-6  # of a weight: bounds its logarithm
-IN_PAIRS = 0.3  # share of the correction that counts in pairs: best on real ones (docs/RESULTS.md)
+IN_PAIRS = 4.0  # gain of the votes in pairs
 INPUTS = 6  # votes, detail (relative and absolute), edges, energy and grey
 
 
@@ -56,7 +61,7 @@ class Choice(nn.Module):
         return self._count(weights, self.shares[FINE_BANDS:])
 
     def decide(self, weights: Sequence[Tensor], coarse: Tensor, finest: Level, band: Tensor, features: Tensor,
-               there: Tensor | None = None) -> Tensor:
+               there: Tensor | None = None, regions: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Weights of the source pixels, (N, B, 1, H, W), summing to 1 over N.
 
         Args:
@@ -66,15 +71,20 @@ class Choice(nn.Module):
             band: the finest band, (N, B, C, H, W).
             features: of the head at half resolution, (NB, C, h, w).
             there: (N, B, 1, 1, 1) bool, which pictures a scene has; None: all.
+            regions: from ``refine_regions``; None if no scene is a pair.
         """
         with torch.autocast(features.device.type, enabled=False):
             votes = self._count(weights, self.shares[:FINE_BANDS], coarse)
+            pairs = None if regions is None else regions[0] + IN_PAIRS * regions[1] * votes
+            if pairs is not None and not (is_exporting() or torch.is_grad_enabled()) and len(votes) == 2:
+                return pyramid.mixing_weights(pairs)  # as below, without the network
             seen = _compared(votes, finest, band, there)
         x = self.enter(seen) + pyramid.enlarge(self.bring(features), seen.shape[-2:])
         x = x + self.second(F.relu(self.first(F.relu(x))))
         more = self.answer(F.relu(x)).float().view_as(votes)
-        more = _trust(votes, there) * (more - mean_of(more, there))
-        logits = self.log_gain.exp() * (votes + more)
+        logits = self.log_gain.exp() * (votes + more - mean_of(more, there))
+        if pairs is not None:
+            logits = torch.where(_count_pictures(votes, there) == 2, pairs, logits)
         return pyramid.mixing_weights(logits if there is None else logits.masked_fill(~there, -torch.inf))
 
     @staticmethod
@@ -87,10 +97,9 @@ class Choice(nn.Module):
         return below
 
 
-def _trust(votes: Tensor, there: Tensor | None) -> Tensor:
-    """Share of the correction that counts, (B, 1, 1, 1); without branches on N, which is free in exported graphs."""
-    count = (torch.ones_like(votes[..., :1, :1]) if there is None else there.to(votes)).sum(dim=0)
-    return torch.where(count < 3, IN_PAIRS, 1.0)
+def _count_pictures(votes: Tensor, there: Tensor | None) -> Tensor:
+    """Pictures of each scene, (B, 1, 1, 1); a sum, as N is free in exported graphs."""
+    return (torch.ones_like(votes[..., :1, :1]) if there is None else there.to(votes)).sum(dim=0)
 
 
 def _compared(votes: Tensor, finest: Level, band: Tensor, there: Tensor | None) -> Tensor:

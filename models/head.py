@@ -29,11 +29,13 @@ from models import floor, light, pyramid
 from models.choice import Choice
 from models.corrections import FINE_BANDS, CorrectionNetwork, Level, mean_of
 from models.evidence import gather_evidence
-from models.head_parts import Coarse, Fine, Handover, HRDecomposition, Spread, Told
+from models.head_parts import Coarse, Fine, Handover, HRDecomposition, Spread, Told, with_last
 from models.head_windows import fuse_in_parts, wants_parts
 from models.protocol import ROLES, TASKS, Role, Task, Traits
 from models.registry import MODELS
+from models.sharp_regions import measure_sharpness, refine_regions, settle_regions
 from utils.signatures import Count
+from utils.tracing import is_exporting
 
 
 @MODELS.register("FusionHead")
@@ -160,8 +162,10 @@ class FusionHead(nn.Module):
             gaussian, bands = pyramid.laplacian_pyramids(stack, FINE_BANDS)
             evidence = gather_evidence(bands, gaussian[0].mean(dim=2, keepdim=True), FINE_BANDS)
             levels = self._levels(gaussian[:-1], bands, evidence)
-        return Fine(bands, levels, gaussian[-1], evidence[-1],
-                    self.corrections.encode_fine(levels, told.features, maps, there))
+            pairs = told.focus is not None and (is_exporting() or there is not None or len(stack) == 2)
+            sharpness = measure_sharpness(levels[0].grey, there) if pairs else []
+        features = self.corrections.encode_fine(levels, told.features, maps, there)
+        return Fine(bands, levels, gaussian[-1], evidence[-1], features, sharpness)
 
     def settle(self, whole: Handover, told: Told, there: Tensor | None = None) -> Coarse:
         """Decide the coarser bands and the base, from the whole picture."""
@@ -184,10 +188,11 @@ class FusionHead(nn.Module):
                 exposed = light.exposure_weights(whole.picture, there)
                 fused = torch.where(told.exposures, light.keep_light(fused, whole.picture, exposed), fused)
             votes = None if told.focus is None else self.choice.count_coarse(weights)
+            regions = None if whole.sharpness is None else settle_regions(whole.sharpness)
             around = None
             if told.infrared is not None:
                 around = floor.surroundings_of((whole.picture * told.infrared).sum(dim=0), fused, 2**FINE_BANDS)
-        return Coarse(levels, weights, bases, base, fused, deep, decision, votes, around, exposed)
+        return Coarse(levels, weights, bases, base, fused, deep, decision, votes, regions, around, exposed)
 
     def mix(self, pictures: Sequence[Tensor], fine: Fine, coarse: Coarse, told: Told, there: Tensor | None = None,
             spread: Spread | None = None, components: bool = True, shares: bool = False) -> HRDecomposition:
@@ -215,7 +220,9 @@ class FusionHead(nn.Module):
                 fused = floor.lift_targets(fused, infrared, coarse.surroundings, self.warm_floor)
             chosen = None
             if told.focus is not None:
-                chosen = self.choice.decide(weights, coarse.votes, fine.levels[0], fine.bands[0], features, there)
+                regions = refine_regions(fine.sharpness[:-1], coarse.regions, size) if fine.sharpness else None
+                chosen = self.choice.decide(weights, coarse.votes, fine.levels[0], fine.bands[0], features, there,
+                                            regions)
                 fused = torch.where(told.focus, _mixed(pictures, chosen), fused)
             if self.overshoot is not None:
                 fused = _bend_back(fused, *_range(pictures, there), self.overshoot)
@@ -229,7 +236,7 @@ class FusionHead(nn.Module):
         energies = [level.energy for level in [*fine.levels, *coarse.levels[:-1]]]
         return HRDecomposition(*parts, fused, weights=[*weights, *coarse.weights], energies=energies,
                                bases=coarse.bases, base=coarse.base, choice=chosen,
-                               shares=_with_last(whole) if shares else None)
+                               shares=with_last(whole) if shares else None)
 
     def _levels(self, gaussian: list[Tensor], bands: list[Tensor], evidence: list[Tensor]) -> list[Level]:
         """The network's input for each level of ``gaussian``; levels after the bands are the base."""
@@ -282,11 +289,6 @@ def _range(pictures: Sequence[Tensor], there: Tensor | None) -> tuple[Tensor, Te
         seen = picture if there is None else torch.where(there[index], picture, pictures[0])
         low, high = torch.minimum(low, seen), torch.maximum(high, seen)
     return low, high
-
-
-def _with_last(whole: Tensor) -> Tensor:
-    """Overall weights of all pictures but the last, (N - 1, B, 1, H, W) -> those of all, (B, N, H, W)."""
-    return torch.cat([whole, 1 - whole.sum(dim=0, keepdim=True)]).squeeze(2).transpose(0, 1)
 
 
 @torch.no_grad()

@@ -65,11 +65,13 @@ class Handover:
         picture: the pictures, (N, B, 3, h, w).
         evidence: (N, B, KINDS, h, w).
         features: features of the network, (NB, C, h, w).
+        sharpness: of a focus pair, (N + 1, B, 1, h, w), see `models/sharp_regions.py`; None without such.
     """
 
     picture: Tensor
     evidence: Tensor
     features: Tensor
+    sharpness: Tensor | None = None
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Fine:
         levels: the network's input for them.
         picture, evidence: pictures and evidence at the next coarser level.
         features: features of the network at the levels 1 and 2.
+        sharpness: of a focus pair at the levels 1 to 3, see ``measure_sharpness``; empty without such.
     """
 
     bands: list[Tensor]
@@ -88,10 +91,11 @@ class Fine:
     picture: Tensor
     evidence: Tensor
     features: list[Tensor]
+    sharpness: list[Tensor] = field(default_factory=list)
 
     def handover(self) -> Handover:
         """The input of the coarser bands."""
-        return Handover(self.picture, self.evidence, shrink_features(self.features[-1]))
+        return Handover(self.picture, self.evidence, shrink_features(self.features[-1]), *self.sharpness[-1:])
 
 
 @dataclass
@@ -114,6 +118,11 @@ class Spread:
         return (self.total + more.total) / (self.norm + more.norm)
 
 
+def with_last(whole: Tensor) -> Tensor:
+    """Overall weights of all pictures but the last, (N - 1, B, 1, H, W) -> those of all, (B, N, H, W)."""
+    return torch.cat([whole, 1 - whole.sum(dim=0, keepdim=True)]).squeeze(2).transpose(0, 1)
+
+
 @torch.no_grad()
 def spread_bands(weights: Sequence[Tensor], levels: Sequence[Level], size: Sequence[int]) -> Spread:
     """Sums over bands, enlarged to ``size``."""
@@ -134,6 +143,7 @@ class Coarse:
         fused: the fused picture at 1/8 of the resolution, (B, 3, h, w).
         deep, decision: features and decision of the network for the finer bands.
         votes: of the levels for one picture in focus series, (N, B, 1, h, w); None without such.
+        regions: logits of the pictures of a focus pair, (N, B, 1, h, w); None without such.
         surroundings: means around warm targets, (B, 2, h, w); None without an infrared picture.
         exposed: weights of well-exposed pictures, (N, B, 1, h, w); None without exposures.
     """
@@ -146,6 +156,7 @@ class Coarse:
     deep: Tensor
     decision: Tensor | None
     votes: Tensor | None = None
+    regions: Tensor | None = None
     surroundings: Tensor | None = None
     exposed: Tensor | None = None
 

@@ -98,7 +98,8 @@ def fuse_in_parts(head, pictures: Sequence[Tensor], told: Told, *, components: b
         The fused picture, the components and the overall weights, without the weights of the bands.
     """
     height, width = pictures[0].shape[-2:]
-    area = AREA if told.focus is None else AREA // 2  # the choice needs more memory for a pixel
+    network = told.focus is not None and len(pictures) > 2  # of the choice, which needs more memory for a pixel
+    area = AREA // 2 if network else AREA
     parts = split(height, width, area // sum(len(x) for x in pictures))
     coarse = head.settle(_gather(head, pictures, told, parts), told)
     components = components and len(pictures) == 2
@@ -124,6 +125,8 @@ def _gather(head, pictures: Sequence[Tensor], told: Told, parts: list[Part]) -> 
     for part in parts:
         handover = head.see([part.seen(x) for x in pictures], told).handover()
         for name, value in vars(handover).items():
+            if value is None:
+                continue
             if name not in whole:
                 whole[name] = value.new_empty(*value.shape[:-2], height // STRIDE, width // STRIDE)
             part.place(whole[name], STRIDE).copy_(part.own(value, STRIDE))
@@ -132,6 +135,6 @@ def _gather(head, pictures: Sequence[Tensor], told: Told, parts: list[Part]) -> 
 
 def _part_of(coarse: Coarse, part: Part) -> Coarse:
     """The part of the coarser bands needed by the finer bands of a part."""
-    names = ("fused", "deep", "decision", "votes", "surroundings", "exposed")
+    names = ("fused", "deep", "decision", "votes", "regions", "surroundings", "exposed")
     whole = {name: getattr(coarse, name) for name in names}
     return replace(coarse, **{name: None if x is None else part.seen(x, STRIDE) for name, x in whole.items()})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from models.choice import Choice
+from models.choice import IN_PAIRS, Choice
 from models.corrections import Level
 from models.head import FusionHead
 from models.pyramid import box_mean
@@ -44,7 +44,7 @@ def test_only_focus_series_are_decided_also_within_a_batch():
             assert (got - choosing.decompose(a, b, task=task).fused[0]).abs().max() < 1e-5
 
 
-def test_corrections_count_between_pictures_and_pictures_that_are_missing_do_not(monkeypatch):
+def test_corrections_count_between_pictures_and_pictures_that_are_missing_do_not():
     torch.manual_seed(0)
     choice, count = Choice(levels=4, width=8), 3
     torch.nn.init.normal_(choice.answer.weight)
@@ -66,16 +66,45 @@ def test_corrections_count_between_pictures_and_pictures_that_are_missing_do_not
     assert torch.allclose(some[:, :1], plain[:, :1], atol=1e-6) and not some[2, 1].any()
     pair = decide([0, 1])
     assert torch.allclose(pair[:, 1], some[:2, 1], atol=1e-5)
-    monkeypatch.setattr("models.choice.IN_PAIRS", 1.0)
-    assert torch.equal(decide([0, 1, 2]), plain) and not torch.allclose(decide([0, 1]), pair, atol=1e-2)
     torch.nn.init.zeros_(choice.answer.weight)
     assert not torch.allclose(decide([0, 1, 2]), plain, atol=1e-2)
+
+
+def test_pairs_are_decided_by_regions_with_and_without_gradients_and_beside_longer_series():
+    torch.manual_seed(0)
+    head = FusionHead(choose=True).eval()
+    torch.nn.init.normal_(head.choice.answer.weight, std=30)
+    pictures = [torch.rand(2, 3, 64, 80) for _ in range(3)]
+    present, focus = torch.tensor([[True, True], [True, True], [False, True]]), torch.full((2,), FOCUS)
+    with torch.no_grad():
+        pair = head.decompose(*(x[:1] for x in pictures[:2]), task="MFF")
+        series = head.decompose(*(x[1:] for x in pictures), task="MFF")
+        both = head(*pictures, task=focus, present=present).choice
+    learning = head.decompose(*(x[:1] for x in pictures[:2]), task="MFF").choice
+    learning[0].sum().backward()  # several processes expect a gradient, if only 0, for every weight
+    assert torch.allclose(learning, pair.choice, atol=1e-5) and head.choice.answer.weight.grad is not None
+    assert torch.allclose(both[:2, :1], pair.choice, atol=1e-4) and not both[2, 0].any()
+    assert torch.allclose(both[:, 1:], series.choice, atol=1e-4)
+    torch.nn.init.zeros_(head.choice.answer.weight)
+    with torch.no_grad():
+        assert torch.equal(head.decompose(*(x[:1] for x in pictures[:2]), task="MFF").choice, pair.choice)
+        other = head.decompose(*(x[1:] for x in pictures), task="MFF").choice
+    assert not torch.allclose(other, series.choice, atol=0.1)
+
+
+def test_votes_sharpen_the_border_of_a_pair(monkeypatch):
+    (photograph, a, b), head, errors = series(), FusionHead(choose=True).eval(), []
+    for gain in (IN_PAIRS, 0.0):
+        monkeypatch.setattr("models.choice.IN_PAIRS", gain)
+        with torch.inference_mode():
+            errors.append((head.decompose(a, b, task="MFF").fused - photograph).square().mean())
+    assert errors[0] < 0.98 * errors[1]
 
 
 def test_every_weight_of_the_decision_learns():
     head = FusionHead(choose=True)
     photograph, a, b = series(64)
-    (head(a, b, task=torch.tensor([FOCUS])).fused - photograph).square().mean().backward()
+    (head(a, b, (a + b) / 2, task=torch.tensor([FOCUS])).fused - photograph).square().mean().backward()
     assert head.choice.answer.weight.grad.abs().sum() > 0
     assert head.choice.shares.grad.abs().min() > 0 and head.choice.log_gain.grad.abs() > 0
     alone = FusionHead(choose=True, only_choice=True)
