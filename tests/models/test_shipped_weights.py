@@ -53,7 +53,7 @@ def test_pictures_are_those_of_the_release(size):
     with torch.inference_mode():
         out = shipped().model.decompose(first, second)
         told = {task: shipped().model.decompose(first, second, task=task, roles=roles).fused[0]
-                for task, roles in (("IVF", ("infrared", "visible")), ("MFF", ()))}
+                for task, roles in (("IVF", ("infrared", "visible")), ("MEF", ()), ("MFF", ()))}
     got = told | {"decompose": out.fused[0], "unique1": out.unique1[0], "fuser": shipped()(first[0], second[0]).fused}
     with np.load(ROOT / "tests/golden/fusion_head.npz") as golden:
         for name, value in got.items():
