@@ -23,6 +23,11 @@ def defusionpp_cud(**kwargs: _Any):
     return fuser("defusionpp_cud", **kwargs)
 
 
+def defusionpp_mixed(**kwargs: _Any):
+    """The ``Fuser`` with the published network trained on a mixture of damages. Keywords: those of ``Fuser``."""
+    return fuser("defusionpp_mixed", **kwargs)
+
+
 def fuser(weights: str | None = None, **kwargs: _Any):
     """``Fuser.from_pretrained(weights, **kwargs)``: a name, a weight file or a Hugging Face repository."""
     _check_names()

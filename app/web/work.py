@@ -27,7 +27,8 @@ from utils.pictures.profiles import in_one_space
 from utils.pictures.reading import read_grey_or_rgb, read_picture
 
 DEFAULT_MODEL = "defusionpp_hr"
-_SAYS = {"defusionpp_hr": "ours, the default", "defusionpp_cud": "the published network, briefly trained"}
+_SAYS = {"defusionpp_hr": "ours, the default", "defusionpp_mixed": "the published network",
+         "defusionpp_cud": "the published network, trained as published"}
 _BETTER = {"higher": "more is better", "lower": "less is better", "nearest0": "best near 0"}
 
 Progress = Callable[[float, str], object]

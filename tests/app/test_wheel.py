@@ -86,8 +86,8 @@ def test_models_by_name(installed: Installed) -> None:
                          "m = d.create_model('defusionpp_hr', pretrained=True); print(type(m).__module__[:17]); "
                          "print('SaliencePyramid' in d.list_models(), d.__version__); "
                          "from defusionpp.models.hub import listed_checksums; print(len(listed_checksums()))")
-    assert done.stdout.splitlines() == ["['defusionpp_cud', 'defusionpp_hr']", "defusionpp.models",
-                                        f"True {VERSION}", "2"], done.stderr
+    assert done.stdout.splitlines() == ["['defusionpp_cud', 'defusionpp_hr', 'defusionpp_mixed']", "defusionpp.models",
+                                        f"True {VERSION}", "3"], done.stderr
 
 
 def test_a_part_of_the_suite_passes_on_the_installed_package(installed: Installed, tmp_path: Path) -> None:

@@ -180,5 +180,5 @@ def test_paths_are_not_taken_for_repositories(path, tmp_path, monkeypatch):
 
 
 def test_models_by_name():
-    assert list_models(pretrained=True) == ["defusionpp_cud", "defusionpp_hr"]
+    assert list_models(pretrained=True) == ["defusionpp_cud", "defusionpp_hr", "defusionpp_mixed"]
     assert Fuser.from_pretrained("defusionpp_hr", device="cpu").name == "FusionHead"

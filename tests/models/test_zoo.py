@@ -22,7 +22,7 @@ def own(tmp_path):
 
 
 def test_names_are_those_of_the_weights_and_of_the_models():
-    assert list_models(pretrained=True) == ["defusionpp_cud", "defusionpp_hr"]
+    assert list_models(pretrained=True) == ["defusionpp_cud", "defusionpp_hr", "defusionpp_mixed"]
     assert {"defusionpp_hr", "DeFusionPP", "SaliencePyramid", "Average"} <= set(list_models())
 
 
@@ -44,7 +44,8 @@ def test_keywords_of_a_registered_model():
 
 @pytest.mark.parametrize(("name", "pretrained", "message"), [
     ("defusionpp_h", False, "unknown model defusionpp_h .*did you mean defusionpp_hr"),
-    ("DeFusionPP", True, "no weights are named DeFusionPP; give one of defusionpp_cud, defusionpp_hr")])
+    ("DeFusionPP", True, "no weights are named DeFusionPP; give one of defusionpp_cud, defusionpp_hr, "
+                          "defusionpp_mixed")])
 def test_unknown_names(name, pretrained, message):
     with pytest.raises(UserError, match=message):
         create_model(name, pretrained=pretrained)
@@ -61,7 +62,8 @@ def test_a_file_goes_before_a_name_and_an_unknown_name_lists_the_known(tmp_path,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "defusionpp_hr").write_bytes(b"mine")
     assert find_weights("defusionpp_hr").read_bytes() == b"mine"
-    with pytest.raises(MissingFileError, match=r"no such weight file.*a name: defusionpp_cud, defusionpp_hr"):
+    with pytest.raises(MissingFileError, match=r"no such weight file.*a name: defusionpp_cud, defusionpp_hr, "
+                       "defusionpp_mixed"):
         Fuser.from_pretrained("defusionpp")
 
 
