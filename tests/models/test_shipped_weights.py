@@ -65,6 +65,18 @@ def psnr(fused: torch.Tensor, target: torch.Tensor) -> float:
     return float((-10 * (fused.clamp(0, 1) - target).square().mean(dim=(1, 2, 3)).log10()).mean())
 
 
+def test_the_published_network_gives_a_clean_pair_back_and_learns_exposures_from_the_mixture():
+    first, second, target = (x[..., :224, :224] for x in pairs("exposure"))
+    same, exposed = {}, {}
+    for name in ("defusionpp_cud", "defusionpp_mixed"):
+        network = Fuser.from_pretrained(name, device="cpu", amp="off").model
+        with torch.inference_mode():
+            same[name] = psnr(network.decompose(target, target).fused, target)
+            exposed[name] = psnr(network.decompose(first, second).fused, target)
+    assert same["defusionpp_cud"] > 28 and same["defusionpp_mixed"] > 29
+    assert exposed["defusionpp_mixed"] > exposed["defusionpp_cud"] + 2
+
+
 def test_focus_pairs_come_nearer_to_the_photograph_than_by_the_pyramid():
     first, second, target = pairs("focus")
     with torch.inference_mode():
