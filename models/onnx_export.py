@@ -71,8 +71,12 @@ class StackGraph(nn.Module):
 
     @staticmethod
     def example() -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
-        """Inputs to trace with, and their free dimensions; three pictures, as the code for two is a special case."""
-        pictures, roles, task = torch.rand(3, 3, 80, 144), torch.zeros(3, dtype=torch.long), torch.zeros(1).long()
+        """Inputs to trace with, and their free dimensions.
+
+        Three pictures, as the code for two is a special case, and so large that the coarsest level of ``models.light``
+        has more than one pixel: a side of one would be fixed in the graph.
+        """
+        pictures, roles, task = torch.rand(3, 3, 528, 784), torch.zeros(3, dtype=torch.long), torch.zeros(1).long()
         free = torch.export.Dim.DYNAMIC
         return (pictures, roles, task), ({0: free, 2: free, 3: free}, {0: free}, {})
 
