@@ -92,8 +92,7 @@ class Choice(nn.Module):
         """Sum of the levels' votes, finest first, and of those ``below``, at the resolution of the first level."""
         for weight, share in zip(reversed(weights), shares.flip(0)):
             vote = share * weight.clamp(min=LEAST).log()
-            below = vote if below is None else vote + pyramid.enlarge(
-                below.flatten(0, 1), vote.shape[-2:]).view_as(vote)
+            below = vote if below is None else vote + pyramid.enlarge_stack(below, vote.shape[-2:])
         return below
 
 

@@ -128,7 +128,7 @@ def spread_bands(weights: Sequence[Tensor], levels: Sequence[Level], size: Seque
     """Sums over bands, enlarged to ``size``."""
     strengths = [level.energy.exp().sum(dim=0) for level in levels]
     parts = [weight[:-1] * strength for weight, strength in zip(weights, strengths)]
-    return Spread(sum(pyramid.enlarge(part.flatten(0, 1), size).unflatten(0, part.shape[:2]) for part in parts),
+    return Spread(sum(pyramid.enlarge_stack(part, size) for part in parts),
                   sum(pyramid.enlarge(strength, size) for strength in strengths))
 
 

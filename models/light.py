@@ -69,5 +69,4 @@ def soften(weights: Tensor, light: Tensor, exposures: Tensor) -> Tensor:
         light: from :func:`exposure_weights`.
         exposures: which scenes are exposures, (B, 1, 1, 1) bool; the others do not change.
     """
-    light = pyramid.enlarge(light.flatten(0, 1), weights.shape[-2:]).view_as(weights)
-    return weights.lerp(light, FINE * exposures.to(weights))
+    return weights.lerp(pyramid.enlarge_stack(light, weights.shape[-2:]), FINE * exposures.to(weights))

@@ -62,6 +62,11 @@ def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)
 
 
+def enlarge_stack(stack: Tensor, size: Sequence[int]) -> Tensor:
+    """:func:`enlarge` for N images of B scenes: (N, B, C, h, w) -> (N, B, C, H, W)."""
+    return enlarge(stack.flatten(0, 1), size).unflatten(0, stack.shape[:2])
+
+
 def gaussian_pyramid(image: Tensor, levels: int) -> list[Tensor]:
     """A picture and its ``levels`` halvings by :func:`shrink`: (B, C, H, W) -> ``levels + 1`` tensors, finest first."""
     pictures = [image]
@@ -110,8 +115,7 @@ def gaussian_pyramids(stack: Tensor, levels: int) -> list[Tensor]:
 def laplacian_pyramids(stack: Tensor, levels: int) -> tuple[list[Tensor], list[Tensor]]:
     """(N, B, C, H, W) -> :func:`gaussian_pyramids`, and the ``levels`` bands between its levels, finest first."""
     gaussian = gaussian_pyramids(stack, levels)
-    bands = [fine - enlarge(coarse.flatten(0, 1), fine.shape[-2:]).view_as(fine)
-             for fine, coarse in pairwise(gaussian)]
+    bands = [fine - enlarge_stack(coarse, fine.shape[-2:]) for fine, coarse in pairwise(gaussian)]
     return gaussian, bands
 
 

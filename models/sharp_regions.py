@@ -72,19 +72,15 @@ def refine_regions(evidence: Sequence[Tensor], coarse: Tensor, size: Sequence[in
         size: (H, W) of that part.
     """
     trust = evidence[0][-1]
-    return _enlarged(_fill(evidence, coarse), size), pyramid.enlarge(trust / (trust + 1), size)
+    return pyramid.enlarge_stack(_fill(evidence, coarse), size), pyramid.enlarge(trust / (trust + 1), size)
 
 
 def _fill(levels: Sequence[Tensor], filled: Tensor, prior: float = 1.0) -> Tensor:
     """Fill the evidence of levels, finest first, from the logits below the coarsest."""
     for level in reversed(levels):
-        filled = (level[:-1] + prior * _enlarged(filled, level.shape[-2:])) / (level[-1:] + prior)
+        filled = (level[:-1] + prior * pyramid.enlarge_stack(filled, level.shape[-2:])) / (level[-1:] + prior)
     return filled
 
 
 def _shrunk(evidence: Tensor) -> Tensor:
     return F.avg_pool2d(evidence.flatten(0, 1), 2, ceil_mode=True).unflatten(0, evidence.shape[:2])
-
-
-def _enlarged(logits: Tensor, size: Sequence[int]) -> Tensor:
-    return pyramid.enlarge(logits.flatten(0, 1), size).unflatten(0, logits.shape[:2])
