@@ -81,13 +81,14 @@ class FusionHead(nn.Module):
         self.choice = Choice(levels, widths[0]) if choose else None
 
     def decompose(self, *pictures: Tensor, roles: Sequence[Role] = (), task: Task = "none",
-                  components: bool = True, shares: bool = False) -> HRDecomposition:
+                  maps: Tensor | None = None, components: bool = True, shares: bool = False) -> HRDecomposition:
         """Fuse N pictures of one scene, of any size.
 
         Args:
             *pictures: two or more, (B, 3, H, W) in [0, 1].
             roles: role of each picture; empty if unknown.
             task: kind of scene.
+            maps: as in :meth:`forward`.
             components: whether to compute the components of a pair.
             shares: whether to compute the overall weights of the pictures.
 
@@ -104,7 +105,7 @@ class FusionHead(nn.Module):
         told.infrared = told.infrared if "infrared" in roles else None
         told.focus = told.focus if task == "MFF" else None
         told.exposures = told.exposures if task == "MEF" else None
-        return self._fuse(pictures, told, components=components, shares=shares)
+        return self._fuse(pictures, told, maps, components=components, shares=shares)
 
     def forward(self, *pictures: Tensor, roles: Tensor | None = None, task: Tensor | None = None,
                 maps: Tensor | None = None, present: Tensor | None = None,

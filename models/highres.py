@@ -26,7 +26,7 @@ from models.defusion import DeFusionPP
 from models.head import FusionHead
 from models.head_parts import HRDecomposition
 from models.layers import choose_kept
-from models.protocol import Traits
+from models.protocol import Role, Task, Traits
 from models.registry import MODELS
 from utils.signatures import Count
 
@@ -41,20 +41,22 @@ class DeFusionPPHR(nn.Module):
     Args:
         frozen: freeze the transformer and train only the head, without the published losses.
         token_channels: channels to which the tokens of an image are projected for the head.
-        levels, window, widths, bound, trust_bound, base_shift, overshoot: keywords of ``FusionHead``.
+        levels, window, widths, bound, trust_bound, base_shift, overshoot, warm_floor, keep_light, choose: keywords of
+            ``FusionHead``.
         **transformer: keywords of ``DeFusionPP``.
     """
 
-    traits = Traits(large="maps", has_components=True, training="decomposition", loss="HRLoss",
+    traits = Traits(large="maps", roles=True, has_components=True, training="decomposition", loss="HRLoss",
                     gives=HRDecomposition, unused=("network.encoder.norm.",),
                     added=("unique_map.", "shared_map.", "head."),
-                    optional=("head.corrections.roles.", "head.corrections.tasks."))
+                    optional=("head.corrections.roles.", "head.corrections.tasks.", "head.choice."))
     map_stride = 4
     patch_size = DeFusionPP.patch_size
 
     def __init__(self, *, frozen: bool = False, token_channels: Count = 12, levels: Count = pyramid.LEVELS,
                  window: Count = pyramid.WINDOW, widths: Sequence[Count] = (16, 24, 32, 48, 48), bound: float = 3.0,
                  trust_bound: float = 24.0, base_shift: float = 0.2, overshoot: float | None = 0.1,
+                 warm_floor: float = 0.0, keep_light: bool = False, choose: bool = False,
                  **transformer: Annotated[int | float, DeFusionPP]) -> None:
         super().__init__()
         self.network = DeFusionPP(**transformer)
@@ -68,21 +70,29 @@ class DeFusionPPHR(nn.Module):
         self.unique_map = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, token_channels))
         self.shared_map = nn.Sequential(nn.LayerNorm(2 * dim), nn.Linear(2 * dim, token_channels))
         self.head = FusionHead(levels=levels, window=window, widths=widths, map_channels=self.map_channels,
-                               bound=bound, trust_bound=trust_bound, base_shift=base_shift, overshoot=overshoot)
+                               bound=bound, trust_bound=trust_bound, base_shift=base_shift, overshoot=overshoot,
+                               warm_floor=warm_floor, keep_light=keep_light, choose=choose)
 
-    def forward(self, x1: Tensor, x2: Tensor, noise: Tensor, swapped: bool = False) -> HRDecomposition:
-        """Training pass; arguments as in ``DeFusionPP.forward``. The published outputs are in ``patches``."""
+    def forward(self, x1: Tensor, x2: Tensor, noise: Tensor, swapped: bool = False, *, roles: Tensor | None = None,
+                task: Tensor | None = None) -> HRDecomposition:
+        """Training pass. The published outputs are in ``patches``.
+
+        Args:
+            x1, x2, noise, swapped: as in ``DeFusionPP.forward``.
+            roles, task: as in ``FusionHead.forward``; only the head learns of them.
+        """
         network, grid = self.network, self.network.grid(x1)
         if self.frozen:
             with torch.no_grad():
                 seen = self._see(x1, x2)
-            return self.fuse(x1, x2, self._maps(*seen, grid))
+            return self.head(x1, x2, roles=roles, task=task, maps=self._views(self._maps(*seen, grid)))
         tokens = network.separate(*network.encode(x1, x2), swapped)
         features = network.finish(tokens)
         patches = network.paint(*features, grid)
         kept = choose_kept(noise, network.mask_ratio)
         patches.recon = network.reconstruct(tokens.select(kept), kept, grid)
-        result = self.fuse(x1, x2, self._maps(features, patches, grid))
+        maps = self._views(self._maps(features, patches, grid))
+        result = self.head(x1, x2, roles=roles, task=task, maps=maps)
         result.patches, result.recon = patches, patches.recon
         return result
 
@@ -93,16 +103,19 @@ class DeFusionPPHR(nn.Module):
             self.network.eval()
         return self
 
-    def decompose(self, x1: Tensor, x2: Tensor, *, patches: bool = False) -> HRDecomposition:
+    def decompose(self, x1: Tensor, x2: Tensor, *, roles: Sequence[Role] = (), task: Task = "none",
+                  components: bool = True, patches: bool = False) -> HRDecomposition:
         """Inference pass on (B, 3, H, W) in [0, 1], H and W at least 16; the transformer runs on the whole picture.
 
         Args:
+            roles, task, components: as in ``FusionHead.decompose``.
             patches: also return the output of the published heads (cropped to H and W).
         """
         height, width = x1.shape[-2:]
         drawn, maps = self._look(*(_pad(x, self.patch_size) for x in (x1, x2)))
         stride = self.map_stride
-        result = self.fuse(x1, x2, maps[..., : -(-height // stride), : -(-width // stride)])
+        maps = maps[..., : -(-height // stride), : -(-width // stride)]
+        result = self.fuse(x1, x2, maps, roles=roles, task=task, components=components)
         if patches:
             parts = (drawn.common, drawn.unique1, drawn.unique2, drawn.fused)
             result.patches = Decomposition(*(part[..., :height, :width] for part in parts))
@@ -116,16 +129,21 @@ class DeFusionPPHR(nn.Module):
         """
         return self._look(x1, x2)[1]
 
-    def fuse(self, x1: Tensor, x2: Tensor, maps: Tensor) -> HRDecomposition:
+    def fuse(self, x1: Tensor, x2: Tensor, maps: Tensor, *, roles: Sequence[Role] = (), task: Task = "none",
+             components: bool = True) -> HRDecomposition:
         """Mix two pictures of any size.
 
         Args:
             x1, x2: (B, 3, H, W) in [0, 1].
             maps: from ``context``, (B, K, ceil(H / 4), ceil(W / 4)).
+            roles, task, components: as in ``FusionHead.decompose``.
         """
+        return self.head.decompose(x1, x2, maps=self._views(maps), roles=roles, task=task, components=components)
+
+    def _views(self, maps: Tensor) -> Tensor:
+        """The maps of a pair from the perspective of each picture, (2, B, K, h, w)."""
         first, second, shared = maps.split(self.map_sizes, dim=1)
-        views = torch.stack([maps, torch.cat([second, first, shared], dim=1)])
-        return self.head(x1, x2, maps=views)
+        return torch.stack([maps, torch.cat([second, first, shared], dim=1)])
 
     def _look(self, x1: Tensor, x2: Tensor) -> tuple[Decomposition, Tensor]:
         """Run the transformer on a pair, symmetrically in both orders; returns its pictures and its maps."""

@@ -34,7 +34,7 @@ class Traits:
         large: treatment of large pictures. "whole": ``decompose`` accepts any size from 16 x 16. "padded": likewise,
             after padding with a margin of reflected pixels, which keeps border effects out of the result. "windows":
             ``decompose`` needs sides that are multiples of 16; the results of windows are blended. "maps": ``context``
-            runs on windows, and ``fuse`` takes the whole picture and the blended maps.
+            runs on windows, and ``fuse`` takes the whole pictures, the blended maps and the keywords of ``decompose``.
         many: ``decompose`` accepts more than two pictures. Otherwise they are fused two at a time.
         roles: ``decompose`` accepts the keywords ``roles`` and ``task``, and ``components=False`` to compute only the
             fused picture.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.decomposition import Decomposition
 from models.protocol import Model, Role, Task
@@ -55,17 +55,11 @@ class Runner:
         components = components and traits.has_components and len(pictures) == 2
         shares = shares and traits.has_weights
         names = (COMPONENTS if components else COMPONENTS[:1]) + (SHARES,) * shares
-        keywords = {"roles": roles, "task": task, "components": components} if traits.roles else {}
+        at_once = traits.many or len(pictures) == 2
+        known = roles if at_once else ()  # results of a fold have none
+        keywords = {"roles": known, "task": task, "components": components} if traits.roles else {}
         keywords |= {SHARES: True} if shares else {}
-
-        def decompose(*batch: Array) -> Array:
-            with self.precision():
-                return _stacked(self.model.decompose(*batch, **keywords), names)
-
-        if traits.many or len(pictures) == 2:
-            result = self._whole(decompose, pictures, names)
-        else:
-            result = self._fold(decompose, list(pictures))
+        result = self._whole(pictures, names, keywords) if at_once else self._fold(list(pictures), keywords)
         library_of(result).clip(result, 0, 1, out=result)
         return dict(zip(names, _split(result, [len(pictures) if name == SHARES else 3 for name in names])))
 
@@ -94,11 +88,11 @@ class Runner:
         library = library_of(scenes[0][0])
         return list(self._at_once(decompose, [library.stack(column) for column in zip(*scenes)]).clip(0, 1))
 
-    def _fold(self, decompose: Callable[..., Array], pictures: list[Array]) -> Array:
+    def _fold(self, pictures: list[Array], keywords: dict[str, Any]) -> Array:
         """Fuse many pictures two at a time; an odd one is carried to the next round."""
         while len(pictures) > 1:
             rest = pictures[len(pictures) // 2 * 2:]
-            pictures = [self._whole(decompose, pair, COMPONENTS[:1]).clip(0, 1)
+            pictures = [self._whole(pair, COMPONENTS[:1], keywords).clip(0, 1)
                         for pair in zip(pictures[::2], pictures[1::2])] + rest
         return pictures[0]
 
@@ -109,9 +103,14 @@ class Runner:
         height, width = stacks[0].shape[-2:]
         return decompose(*map(pad_picture, stacks))[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
-    def _whole(self, decompose: Callable[..., Array], pictures: Sequence[Array], names: Sequence[str]) -> Array:
-        """The K named results of a scene, concatenated along the channels, (3 K, H, W)."""
+    def _whole(self, pictures: Sequence[Array], names: Sequence[str], keywords: dict[str, Any]) -> Array:
+        """The K named results of a scene, concatenated along the channels, (3 K, H, W); keywords: of the model."""
         model, library = self.model, library_of(pictures[0])
+
+        def decompose(*batch: Array) -> Array:
+            with self.precision():
+                return _stacked(model.decompose(*batch, **keywords), names)
+
         if model.traits.large in _WHOLE:
             return self._at_once(decompose, [picture[None] for picture in pictures])[0]
         if model.traits.large == "windows":
@@ -123,7 +122,7 @@ class Runner:
 
         maps = run_windows(context, library.concat(pictures), stride=model.map_stride, **self.windows)
         with self.precision():
-            return _stacked(model.fuse(*(picture[None] for picture in pictures), maps[None]), names)[0]
+            return _stacked(model.fuse(*(picture[None] for picture in pictures), maps[None], **keywords), names)[0]
 
 
 def roles_of(task: Task | None, pictures: Sequence[Array]) -> tuple[tuple[Role, ...], Task]:

@@ -31,10 +31,15 @@ class CUDTask(nn.Module):
         model: a ``DeFusionPP`` or another model with the same training.
         synthesize: (batch, generators) -> ``Sample``.
         criterion: (output, ``Sample``) -> terms with ``total_loss``.
+
+    Attributes:
+        untold: share of the samples whose task and roles are withheld from a model that uses them, so that it also
+            learns to fuse without.
     """
 
     generator_names = ("crop", "damage", "mfm", "order")
     starts_from_data = True
+    untold = 0.15
 
     def __init__(self, model: nn.Module, synthesize: Callable, criterion: nn.Module) -> None:
         super().__init__()
@@ -56,7 +61,14 @@ class CUDTask(nn.Module):
 
     def decompose(self, sample, generators: Generators) -> Decomposition:
         """The model's training pass on a sample."""
-        return self.model(sample.x1, sample.x2, *draw_mfm(sample.x1, self.model.patch_size, generators))
+        words = self.words(sample, generators) if self.model.traits.roles else {}
+        return self.model(sample.x1, sample.x2, *draw_mfm(sample.x1, self.model.patch_size, generators), **words)
+
+    def words(self, sample, generators: Generators) -> dict[str, Tensor]:
+        """The roles and tasks that the model is told."""
+        damage, count = generators["damage"], sample.task.shape[0]
+        told = torch.rand(count, generator=damage, device=damage.device) >= self.untold
+        return {"roles": sample.roles * told, "task": sample.task * told}
 
     def trainable(self) -> Iterator[nn.Parameter]:
         """Parameters that the optimiser moves."""
@@ -73,21 +85,14 @@ class CUDTask(nn.Module):
 
 
 class HeadTask(CUDTask):
-    """Trains a full-resolution head alone on damaged photographs and optional real pairs; see ``CUDTask``.
-
-    Attributes:
-        untold: share of the samples whose task and roles are withheld, so that the head also learns to fuse without.
-    """
+    """Trains a full-resolution head alone on damaged photographs and optional real pairs; see ``CUDTask``."""
 
     generator_names = ("crop", "damage", "order")
     starts_from_data = False
-    untold = 0.15
 
     def decompose(self, sample, generators: Generators) -> Decomposition:
         """The head's training pass on a sample of pairs or stacks, with the roles of the pictures."""
-        damage, count = generators["damage"], sample.task.shape[0]
-        told = torch.rand(count, generator=damage, device=damage.device) >= self.untold
-        return self.model(*sample.pictures, roles=sample.roles * told, task=sample.task * told, present=sample.present)
+        return self.model(*sample.pictures, **self.words(sample, generators), present=sample.present)
 
 
 class MCUDTask(CUDTask):

@@ -244,6 +244,29 @@ def test_a_frozen_transformer_is_not_trained_and_drops_nothing():
     assert "unique_map.1.weight" in reached
 
 
+def test_the_head_with_tokens_is_told_the_task_and_follows_the_same_rules():
+    """Told, the result differs: warm targets, exposures and focus series have rules, and the embeddings learn."""
+    model, a, b = build(warm_floor=1.0, keep_light=True, choose=True), picture(seed=1), picture(seed=2)
+    with torch.inference_mode():
+        plain = model.decompose(a, b).fused
+        for roles, task in ((("infrared", "visible"), "IVF"), ((), "MEF"), ((), "MFF")):
+            assert (model.decompose(a, b, roles=roles, task=task).fused - plain).abs().max() > 1e-3, task
+    roles, task = torch.tensor([[1], [2]]), torch.tensor([1])
+    model.train()(a, b, torch.rand(1, 48), roles=roles, task=task).fused.square().mean().backward()
+    network = model.head.corrections
+    assert all(e.weight.grad[ROLES.index("infrared")].abs().sum() > 0 for e in network.roles)
+    assert all(e.weight.grad[TASKS.index("IVF")].abs().sum() > 0 for e in network.tasks)
+
+
+@pytest.mark.parametrize("count", (2, 3))
+def test_windows_of_the_transformer_leave_roles_and_task_to_the_head(count):
+    """Through the fuser, which blends maps: as the model itself for a pair; a longer series knows the task alone."""
+    model = build(warm_floor=1.0, choose=True)
+    pictures = [(255 * picture(64, 80, seed=seed)[0]).byte().permute(1, 2, 0).numpy() for seed in range(count)]
+    fuser, task = Fuser(model, device="cpu", amp="off"), "IVF" if count == 2 else "MFF"
+    assert (fuser(*pictures, task=task).fused != fuser(*pictures).fused).any()
+
+
 def test_pictures_of_a_longer_series_may_come_in_any_order():
     model, pictures = build(tokens=False), [picture(seed=seed) for seed in range(1, 5)]
     roles = ["infrared", "visible", "none", "visible"]
