@@ -85,7 +85,8 @@ def _model_of_run(state: dict[str, Any], checkpoint: Path, *, average: bool) -> 
     averaged = averages is not None
     if averaged:
         load_state(model, state["state_dict"] | averages, checkpoint)
-    name, arguments = present_name(MODELS.get(options.model).__name__, options.network_G.arguments())
+    keywords = getattr(options, model.traits.section).arguments()
+    name, arguments = present_name(MODELS.get(options.model).__name__, keywords)
     return model, {
         "model": name, "network": arguments,
         "images_seen": state["images"], "steps": state["step"], "epoch": state["epoch"], "averaged": averaged,

@@ -26,8 +26,7 @@ def model_from_options(options: Options, **derived: Any) -> nn.Module:
         UserError: unknown model or keyword, or an invalid value; names file and key.
     """
     key = MODELS.get(options.model, where=options.at("model")).traits.section
-    given = options.network_G.arguments() if key == "network_G" else options.mae.model_dump()
-    name, arguments = present_name(options.model, derived | given)
+    name, arguments = present_name(options.model, derived | getattr(options, key).arguments())
     return MODELS.build(name, arguments, at=options.at, name_key="model", arguments_key=key)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.layers import BASE_GRID
 from models.mae import HEAD_WIDTH, MAEEncoder
 from models.published import TEACHERS
-from models.weight_files import read_state
+from models.weight_files import read_state, teacher_names
 from models.weights import is_sincos_table, some_names
 from utils.errors import UserError
 
@@ -53,9 +53,10 @@ class Teachers:
         missing = [f"modality{i}" for i, source in enumerate((modality1, modality2), 1) if not source]
         if missing:
             raise UserError(
-                f"{where}.{missing[0]}: missing; stage 2 needs a MAE encoder of each modality. Three ways to one: "
-                "pretrain it (python selftrain.py -opt option/train/MAE_FLIR.yaml or MAE_ImageNet.yaml), give the "
-                "path of a MAE file (the official ones work), or timm:vit_base_patch16_224.mae")
+                f"{where}.{missing[0]}: missing; stage 2 needs a MAE encoder of each modality. Four ways to "
+                f"one: the name of a shipped one ({', '.join(teacher_names())}), your own (python selftrain.py -opt "
+                "option/train/MAE_FLIR.yaml or MAE_ImageNet.yaml), the path of a MAE file (the official ones work), or "
+                "timm:vit_base_patch16_224.mae")
         first, second = load_teacher(modality1, modality=1), load_teacher(modality2, modality=2)
         return cls((first, first if modality1 == modality2 and _equal(first, second) else second))
 
@@ -98,8 +99,8 @@ def load_teacher(source: str, *, modality: int = 1) -> MAEEncoder:
     """Load a frozen MAE encoder; width and depth are read from its weights, the number of heads is width / 64.
 
     Args:
-        source: ``timm:NAME``, or a file: an official MAE checkpoint, one of our MAE pretraining (checkpoint or
-            safetensors), or a published stage 2 checkpoint (which contains both teachers).
+        source: ``timm:NAME``, the name of a shipped teacher, or a file: an official MAE checkpoint, one of our MAE
+            pretraining (checkpoint or safetensors), or a published stage 2 checkpoint (which contains both teachers).
         modality: 1 or 2, the teacher to take from a published stage 2 checkpoint.
 
     Raises:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # finding ONNX files needs neither of them
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_WEIGHTS = "defusionpp_hr"
+TEACHER = "mae_"  # names of shipped teachers start with this
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,17 @@ class WeightsAbout:
 
 
 def pretrained_names() -> list[str]:
-    """Names of the shipped weights."""
+    """Names of the shipped weights that fuse."""
+    return [name for name in shipped_names() if not name.startswith(TEACHER)]
+
+
+def teacher_names() -> list[str]:
+    """Names of the shipped teachers of stage 2, which fuse nothing."""
+    return [name for name in shipped_names() if name.startswith(TEACHER)]
+
+
+def shipped_names() -> list[str]:
+    """Names of all shipped weights."""
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
@@ -44,8 +55,8 @@ def find_weights(source: str | Path | None = None) -> Path:
     """Find a weight file.
 
     Args:
-        source: a path, one of ``pretrained_names()``, or a Hugging Face repository (`models.hub`); None: the best
-            shipped weights.
+        source: a path, one of ``shipped_names()``, or a Hugging Face repository (`models.hub`); None: the best
+            shipped weights that fuse.
 
     Raises:
         MissingFileError: no such file, name or repository.

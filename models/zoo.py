@@ -101,11 +101,15 @@ def model_of_weights(path: Path, asked: str | None = None) -> tuple[str, dict[st
             if it is another model, loading the weights fails with a message that names the file's model.
 
     Raises:
-        UserError: the file cannot be read, or a model is unknown.
+        UserError: the file cannot be read or holds a model that does not fuse, or a model is unknown.
     """
     about = read_about(path)
     name, network = present_name(asked or about.model or PUBLISHED_MODEL, about.network)
-    signature = signature_of(MODELS.get(name, where="" if asked else str(path)))
+    kind = MODELS.get(name, where="" if asked else str(path))
+    if kind.traits.training == "pictures":
+        raise UserError(f"{path}: holds a {name}, which learns from single pictures and fuses nothing; it is a teacher "
+                        "for stage 2: give it under teachers (docs/STAGE2.md)")
     if asked:
+        signature = signature_of(kind)
         network = {key: value for key, value in network.items() if key in signature.known or signature.takes_any}
     return name, network

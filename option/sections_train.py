@@ -91,7 +91,8 @@ class TeacherOptions(Section):
     """Stage 2: the frozen MAE encoders. Width and depth are read from the weights."""
 
     modality1: PathText | None = Field(None, description="teacher of the first modality (infrared or CT): a MAE "
-                                       "checkpoint's path, or timm:NAME such as timm:vit_base_patch16_224.mae")
+                                       "checkpoint's path, a shipped one's name (mae_infrared, mae_visible), or "
+                                       "timm:NAME such as timm:vit_base_patch16_224.mae")
     modality2: PathText | None = Field(None, description="teacher of the second modality (visible or MR), likewise")
 
 
@@ -104,3 +105,7 @@ class MaeOptions(Section):
     norm_pix_loss: bool = Field(True, description="normalise each target patch to mean 0, variance 1")
     decoder_width: Whole = Field(512, ge=16, multiple_of=16, description="width of the decoder")
     decoder_depth: Whole = Field(8, ge=1, description="blocks of the decoder")
+
+    def arguments(self) -> dict[str, Any]:
+        """Keywords for the model."""
+        return self.model_dump()

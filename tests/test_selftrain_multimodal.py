@@ -10,9 +10,12 @@ import yaml
 
 import selftrain
 import selftrain_multimodal
+from models import Fuser
+from models.export import export
 from models.mae import MAEEncoder
 from models.multimodal import DeFusionPPMM
-from models.teachers import Teachers
+from models.teachers import Teachers, load_teacher
+from models.weight_files import read_about
 from models.weights import load_weights, save_weights
 from option.load import load_options
 from tests.test_selftrain import calm_logging  # noqa: F401 (used by every test here as well)
@@ -132,3 +135,11 @@ def test_a_pretrained_mae_becomes_the_teacher(option_file):
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert torch.equal(task.teachers.first.blocks[0].mlp.fc1.weight, saved["blocks.0.mlp.fc1.weight"])
     assert {name.split(".")[0] for name in task.state_dict()} == {"model"}
+
+    exported = folder / "teacher.safetensors"
+    export(checkpoint, exported)
+    assert read_about(exported).network["size"] == "tiny"
+    encoder = load_teacher(str(exported)).blocks[0].mlp.fc1.weight
+    torch.testing.assert_close(encoder, saved["blocks.0.mlp.fc1.weight"], rtol=1e-3, atol=1e-4)  # half precision
+    with pytest.raises(UserError, match=r"teacher\.safetensors: holds a MAE, .* fuses nothing; .*docs/STAGE2\.md"):
+        Fuser.from_pretrained(exported)

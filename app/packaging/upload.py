@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from models.hub import listed_checksums
-from models.weight_files import PRETRAINED, pretrained_names
+from models.weight_files import PRETRAINED, shipped_names
 from option.errors import did_you_mean
 from utils import cli
 from utils.errors import UserError
@@ -90,9 +90,9 @@ def main(arguments: list[str]) -> None:
     line.add_argument("--upload", action="store_true", help="do it")
     options = line.parse_args(arguments)
     for name in options.names:
-        if name not in pretrained_names():
-            raise UserError(f"{name}: no such weights {did_you_mean(name, pretrained_names())}; see pretrained/")
-    contents = {name: content_of(name, options.source) for name in options.names or pretrained_names()}
+        if name not in shipped_names():
+            raise UserError(f"{name}: no such weights {did_you_mean(name, shipped_names())}; see pretrained/")
+    contents = {name: content_of(name, options.source) for name in options.names or shipped_names()}
     for name, content in contents.items():
         repository = f"{options.owner}/{name}"
         sys.stdout.write(f"{repository}@v{VERSION}\n")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from app.packaging import upload
-from models.weight_files import PRETRAINED, pretrained_names
+from models.weight_files import PRETRAINED, shipped_names, teacher_names
 from utils.errors import UserError
 from utils.version import VERSION
 
@@ -31,14 +31,15 @@ def remote(monkeypatch):
     return Hub
 
 
-@pytest.mark.parametrize("name", pretrained_names())
+@pytest.mark.parametrize("name", shipped_names())
 def test_every_card_has_the_metadata_of_the_hub(name):
     about = upload.card_metadata(PRETRAINED / f"{name}.md")
     assert about["license"] == "mit" and about["library_name"] == "defusionpp"
-    assert about["pipeline_tag"] == "image-to-image" and "image-fusion" in about["tags"]
+    pipeline = "image-feature-extraction" if name in teacher_names() else "image-to-image"
+    assert about["pipeline_tag"] == pipeline and "image-fusion" in about["tags"]
 
 
-@pytest.mark.parametrize("name", pretrained_names())
+@pytest.mark.parametrize("name", shipped_names())
 def test_links_of_a_card_lead_somewhere_or_are_text(name):
     card = PRETRAINED / f"{name}.md"
     plain, linked = (upload.readme(card, source) for source in (None, "https://example.org/code/"))
@@ -52,7 +53,7 @@ def test_nothing_is_uploaded_unless_asked(remote, capsys):
     upload.main(["someone"])
     told = capsys.readouterr().out
     assert remote.calls == [] and told.endswith("nothing was uploaded; add --upload\n")
-    assert all(f"someone/{name}@v{VERSION}\n  README.md" in told for name in pretrained_names())
+    assert all(f"someone/{name}@v{VERSION}\n  README.md" in told for name in shipped_names())
 
 
 def test_an_upload_is_one_tagged_commit(remote):

@@ -87,7 +87,7 @@ def test_models_by_name(installed: Installed) -> None:
                          "print('SaliencePyramid' in d.list_models(), d.__version__); "
                          "from defusionpp.models.hub import listed_checksums; print(len(listed_checksums()))")
     assert done.stdout.splitlines() == ["['defusionpp_cud', 'defusionpp_hr', 'defusionpp_mixed']", "defusionpp.models",
-                                        f"True {VERSION}", "3"], done.stderr
+                                        f"True {VERSION}", "5"], done.stderr
 
 
 def test_a_part_of_the_suite_passes_on_the_installed_package(installed: Installed, tmp_path: Path) -> None:

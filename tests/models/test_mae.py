@@ -3,14 +3,16 @@
 import argparse
 
 import pytest
+import skimage.data
 import timm
 import torch
 
-from models.defusion import DeFusionPP
+from models.defusion import IMAGENET_MEAN, IMAGENET_STD, DeFusionPP
 from models.layers import pixels_to_tokens, tokens_to_pixels
 from models.mae import MAE, MAELoss, MaskedPrediction
 from models.tasks import MAETask
 from models.teachers import Teachers, load_teacher
+from models.weight_files import pretrained_names, teacher_names
 from models.weights import load_weights, save_weights
 from utils.errors import UserError
 
@@ -143,6 +145,26 @@ def test_teacher_from_every_layout(mae, tmp_path, layout):
     assert (teacher.embed_dim, len(teacher.blocks), teacher.blocks[0].attn.num_heads) == (192, 2, 3)
     assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
     assert_is_encoder_of(teacher, mae)
+
+
+@pytest.mark.parametrize("name", ["mae_infrared", "mae_visible"])
+def test_shipped_teachers_load_by_name_and_see_what_is_shown(name):
+    """Tokens of a photograph hardly change with its brightness, and much with another photograph: not collapsed."""
+    assert name in teacher_names() and name not in pretrained_names()
+    teacher = load_teacher(name)
+    assert (teacher.embed_dim, len(teacher.blocks)) == (192, 12)
+    shown, other = (torch.from_numpy(pixels[100:324, 128:352]).permute(2, 0, 1) / 255
+                    for pixels in (skimage.data.astronaut(), skimage.data.coffee()))
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        same, darker, different = teacher((torch.stack([shown, 0.9 * shown, other]) - mean) / deviation)
+    assert same.shape == (1 + 14 * 14, 192) and same.isfinite().all()
+    assert (same - different).square().mean() > 20 * (same - darker).square().mean()
+
+
+def test_both_shipped_teachers_go_into_stage_2():
+    teachers = Teachers.load("mae_infrared", "mae_visible")
+    assert teachers.widths == (192, 192) and teachers.first is not teachers.second
 
 
 @pytest.mark.parametrize(("change", "message"), [
