@@ -11,7 +11,7 @@ from data.photos import PhotoBatch
 from data.sample import Sample, stack_of
 from models.protocol import TASKS, Loss, Traits
 from models.registry import LOSSES, MODELS, create_loss
-from models.tasks import TRAINING, HeadTask
+from models.tasks import TRAINING, CUDTask
 from option.load import load_options
 from utils.errors import UserError
 from utils.pictures.writing import write_picture
@@ -79,17 +79,19 @@ def test_a_rule_has_nothing_to_learn():
         selftrain.build_task(options)
 
 
+@pytest.mark.parametrize("name", ("FusionHead", "DeFusionPPHR"))
 @pytest.mark.parametrize("untold", (0.0, 0.3, 1.0))
-def test_a_head_is_not_told_task_and_roles_in_a_share_of_the_samples(untold, monkeypatch):
-    monkeypatch.setattr(HeadTask, "untold", untold)
+def test_a_head_is_not_told_task_and_roles_in_a_share_of_the_samples(untold, name, monkeypatch):
+    monkeypatch.setattr(CUDTask, "untold", untold)
     seen = {}
-    model = MODELS.create("FusionHead", widths=(4, 4, 4, 4, 4))
-    task = HeadTask(model, None, LOSSES.create("HRLoss"))
+    transformer = {"embed_dim": 48, "depth": 1, "num_heads": 3, "last_heads": 3, "decoder_heads": 4}
+    model = MODELS.create(name, widths=(4, 4, 4, 4, 4), **transformer if name == "DeFusionPPHR" else {})
+    task = TRAINING[model.traits.training](model, None, LOSSES.create("HRLoss"))
     monkeypatch.setattr(model, "forward", lambda *pictures, **told: seen.update(told))
     x = torch.rand(200, 3, 16, 16)
     sample = Sample(x, x, *torch.ones(2, 200, 1, 16, 16), x, infrared=torch.ones(200, dtype=torch.long),
                     task=torch.full((200,), TASKS.index("IVF")))
-    task.decompose(sample, {"damage": torch.Generator().manual_seed(0)})
+    task.decompose(sample, {name: torch.Generator().manual_seed(0) for name in CUDTask.generator_names})
     told = seen["task"] > 0
     assert torch.equal(seen["roles"], sample.roles * told) and torch.equal(seen["task"], sample.task * told)
     assert float(told.float().mean()) == pytest.approx(1 - untold, abs=0.1)
