@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.defusion import DeFusionPP
+from models.layers import pixels_to_tokens
 from models.protocol import Truth
 
 RIDGE = 1e-3  # relative to the mean square of a feature
@@ -65,13 +66,6 @@ def embed_principal_components(conv: nn.Conv2d, x: Tensor, generator: torch.Gene
     weight = torch.linalg.qr(random)[0].to(white.device) @ white.T
     conv.weight.copy_(weight.view_as(conv.weight))
     conv.bias.copy_(-weight @ mean)
-
-
-def pixels_to_tokens(x: Tensor, patch: int) -> Tensor:
-    """(B, 3, H, W) to patches (B, N, 3 * patch²), the inverse of :func:`models.layers.tokens_to_pixels`."""
-    batch, channels, height, width = x.shape
-    x = x.view(batch, channels, height // patch, patch, width // patch, patch).permute(0, 2, 4, 3, 5, 1)
-    return x.reshape(batch, -1, channels * patch**2)
 
 
 class _Regression:

@@ -127,12 +127,25 @@ class DeFusionPP(nn.Module):
             noise: (B, N) uniform random numbers; the quarter of the patches with the smallest ones is kept (MFM).
             swapped: compute the common features in the order (2, 1) of the pair instead of (1, 2).
         """
-        tokens = self.separate(*self.encode(x1, x2), swapped)
-        grid = self.grid(x1)
+        pair = (x2, x1) if swapped else (x1, x2)
+        common, unique, fused, recon = self.training_pass(*pair, noise)
+        first, second = halves(unique)
+        return Decomposition(common, *((second, first) if swapped else (first, second)), fused, recon)
+
+    def training_pass(self, x1: Tensor, x2: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """:meth:`forward` in the order (1, 2). The other order is the same pass on the swapped pair.
+
+        Returns:
+            common (B, 3, H, W), unique1 and unique2 stacked (2B, 3, H, W), fused and recon (B, 3, H, W). No two share
+            memory: PyTorch 2.11 cannot load a compiled network with such outputs from its cache.
+        """
+        tokens, grid = self.separate(*self.encode(x1, x2)), self.grid(x1)
         kept = choose_kept(noise, self.mask_ratio)
-        result = self.draw(tokens, grid)
-        result.recon = self.reconstruct(tokens.select(kept), kept, grid)
-        return result
+        return *self._pictures(*self.finish(tokens), grid), self.reconstruct(tokens.select(kept), kept, grid)
+
+    def compile(self, *arguments: object, **options: object) -> None:
+        """Compile the training pass by ``torch.compile``: one graph for both orders of a pair."""
+        self.training_pass = torch.compile(self.training_pass, *arguments, **options)
 
     def decompose(self, x1: Tensor, x2: Tensor) -> Decomposition:
         """Inference pass: decomposition and fusion of (B, 3, H, W) in [0, 1], H and W multiples of 16."""
@@ -215,10 +228,13 @@ class DeFusionPP(nn.Module):
 
     def paint(self, common: Tensor, unique: Tensor, fused: Tensor, grid: tuple[int, int]) -> Decomposition:
         """Apply the pixel heads to the output of ``finish``, in float32: bf16 has fewer levels than 16-bit pictures."""
-        with torch.autocast(fused.device.type, enabled=False):
-            common, unique, fused = (self._picture(head(tokens.float()), grid) for head, tokens in (
-                (self.common_head, common), (self.unique_head, unique), (self.fuse_head, fused)))
+        common, unique, fused = self._pictures(common, unique, fused, grid)
         return Decomposition(common, *halves(unique), fused)
+
+    def _pictures(self, common: Tensor, unique: Tensor, fused: Tensor, grid: tuple[int, int]) -> list[Tensor]:
+        with torch.autocast(fused.device.type, enabled=False):
+            return [self._picture(head(tokens.float()), grid) for head, tokens in (
+                (self.common_head, common), (self.unique_head, unique), (self.fuse_head, fused))]
 
     def reconstruct(self, kept_tokens: PairTokens, kept: Tensor, grid: tuple[int, int]) -> Tensor:
         """Reconstruct the picture (B, 3, H, W) from the kept tokens (masked feature modelling)."""

@@ -17,11 +17,15 @@ class PositionTable(nn.Module):
 
     def forward(self, grid: tuple[int, int], like: Tensor) -> Tensor:
         """Table (1, 1 + N, D) in float32 on the device of ``like``."""
-        if is_exporting():  # the grid has no numbers yet
+        if is_exporting() and not all(type(side) is int for side in grid):  # the grid has no numbers yet
             return sincos_position_table(self.dim, grid)
-        key = (*grid, like.device)
+        return self._table(*grid, like.device)
+
+    @torch.compiler.assume_constant_result  # else a compiled network would compute the table in float64 at every step
+    def _table(self, height: int, width: int, device: torch.device) -> Tensor:
+        key = (height, width, device)
         if key not in self._tables:
-            self._tables[key] = sincos_position_table(self.dim, grid).to(like.device)
+            self._tables[key] = sincos_position_table(self.dim, (height, width)).to(device)
         return self._tables[key]
 
 

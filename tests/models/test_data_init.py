@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.data_init import embed_principal_components, initialise_from_data, pixels_to_tokens
+from models.data_init import embed_principal_components, initialise_from_data
 from models.defusion import DeFusionPP
-from models.layers import tokens_to_pixels
+from models.layers import pixels_to_tokens, tokens_to_pixels
 from models.losses import CUDLoss
 
 NETWORK = {"embed_dim": 48, "depth": 2, "num_heads": 2, "last_heads": 4, "decoder_heads": 4}

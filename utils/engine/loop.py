@@ -31,7 +31,7 @@ from utils.interrupts import Interrupts
 
 log = logging.getLogger(__name__)
 
-_INIT_BATCHES = 16  # 12,500 patches of each input at 16 crops of 112 per batch
+_INIT_PICTURES = 256  # 12,500 patches of each input at crops of 112
 
 Validation = Callable[[int, nn.Module], dict[str, float]]
 
@@ -133,13 +133,18 @@ class Trainer:
                             "weights; give train.init=random")
         model, weights = self._task.model, None
         if self._world.main:
-            batches = first_batches(self._loader, self._device, _INIT_BATCHES)
-            self._task.initialise(batches, self._stepper.randomness.generators)
+            batches = first_batches(self._loader, self._device, self._init_batches())
+            with torch.compiler.set_stance("force_eager"):
+                self._task.initialise(batches, self._stepper.randomness.generators)
             self._task.train()
             weights = map_tensors(model.state_dict(), lambda tensor: tensor.cpu())
         model.load_state_dict(from_main(weights))
         if self._state.average:
             self._state.average.set(model)
+
+    def _init_batches(self) -> int:
+        data = self._options.dataset.train
+        return max(1, _INIT_PICTURES // (data.batch_size if data else 1))
 
     def resume(self, which: str) -> bool:
         """Continue from a checkpoint.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from timm.optim import Muon, muon
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 
 from option.schema import TrainOptions
 from utils.precision import device_gains
@@ -41,8 +41,8 @@ def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, l
     betas = (options.beta1, options.beta2)
     if options.optimizer == "muon":
         bf16 = all(device_gains(device) for device in {value.device for value in trained})
-        return (Muon if bf16 else Float32Muon)(groups, lr=lr, betas=betas, nesterov=True,
-                                               adjust_lr_fn="match_rms_adamw")
+        return StackedMuon(groups, lr=lr, betas=betas, nesterov=True, adjust_lr_fn="match_rms_adamw",
+                           dtype=torch.bfloat16 if bf16 else torch.float32)
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     fused = all(value.device.type in ("cpu", "cuda") for value in trained)
     return kind(groups, lr=lr, betas=betas, fused=fused)
@@ -52,20 +52,47 @@ def _scale(value: nn.Parameter) -> float:
     return float(getattr(value, "lr_scale", 1.0))
 
 
-class Float32Muon(Muon):
-    """timm's Muon with its Newton-Schulz iteration in float32, for devices without native bf16.
+class StackedMuon(Muon):
+    """timm's Muon with matrices of equal shape updated as one stack, and with a choice of precision.
 
-    timm's optimiser does not expose the function's ``dtype``, so it is bound for the duration of a step.
+    One by one, the 133 matrices of the published network need 3,226 operations a step, which a GPU waits for; stacked
+    146. timm's optimiser passes neither stacks nor ``dtype`` to its function, so the update is bound for the duration
+    of a step.
+
+    Args:
+        dtype: of the Newton-Schulz iteration; bfloat16, or float32 on devices without native bf16.
     """
+
+    def __init__(self, *arguments: Any, dtype: torch.dtype, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._dtype = dtype
 
     def step(self, closure: Any = None) -> Any:
         """Make one step; see :class:`timm.optim.Muon`."""
-        in_bf16 = muon.zeropower_via_newtonschulz
-        muon.zeropower_via_newtonschulz = functools.partial(in_bf16, dtype=torch.float32)
+        one_by_one = muon._single_tensor_muon
+        muon._single_tensor_muon = functools.partial(_stacked_update, dtype=self._dtype)
         try:
             return super().step(closure)
         finally:
-            muon.zeropower_via_newtonschulz = in_bf16
+            muon._single_tensor_muon = one_by_one
+
+
+def _stacked_update(params: list[Tensor], grads: list[Tensor], momentum_bufs: list[Tensor], *, lr: float,
+                    weight_decay: float, momentum: float, ns_steps: int, ns_coefficients: str, adjust_lr_fn: str,
+                    dtype: torch.dtype, **_: Any) -> None:
+    """Muon's update with Nesterov momentum for all matrices; the kernels of a convolution count as one row each."""
+    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    torch._foreach_lerp_(momentum_bufs, grads, 1 - momentum)
+    updates = torch._foreach_lerp(grads, momentum_bufs, momentum)
+    coefficients = muon.resolve_ns_coefficients(ns_coefficients, muon._COEFFICIENTS)
+    by_shape: dict[torch.Size, list[int]] = {}
+    for index, value in enumerate(params):
+        by_shape.setdefault(value.shape, []).append(index)
+    for shape, members in by_shape.items():
+        stack = torch.stack([updates[index].flatten(1) for index in members])
+        stack = muon.zeropower_via_newtonschulz(stack, ns_steps, coefficients, dtype=dtype).to(params[members[0]].dtype)
+        rate = lr * muon.get_lr_scale(stack.shape, adjust_lr_fn)
+        torch._foreach_add_([params[index] for index in members], list(stack.view(-1, *shape)), alpha=-rate)
 
 
 class Schedule:

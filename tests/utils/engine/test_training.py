@@ -387,6 +387,28 @@ def test_the_learning_rate_follows_the_schedule(train, progress, factor):
     assert all(group["lr"] == pytest.approx(0.1 * factor) for group in optimizer.param_groups)
 
 
+def test_stacked_matrices_move_as_they_do_one_by_one(monkeypatch):
+    monkeypatch.setattr("utils.engine.optimisation.device_gains", lambda device: True)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(48, 32), (24,), (32, 48), (48, 32), (16, 3, 4, 4), (48, 32), (1, 1, 32), (32, 48)]
+    ours, theirs = ([torch.nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+                     for shape in shapes] for _ in range(2))
+    options = toy_options(optimizer="muon", weight_decay=0.1).train
+    stacked = build_optimizer(ours, options, 0.02)
+    groups = [{"params": [value for value in theirs if (value.ndim > 1) == matrix], "weight_decay": 0.1 * matrix}
+              for matrix in (True, False)]
+    one_by_one = muon.Muon(groups, lr=0.02, betas=(options.beta1, options.beta2), nesterov=True)
+    for _ in range(3):
+        for mine, its in zip(ours, theirs):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            its.grad = mine.grad.clone()
+        stacked.step()
+        one_by_one.step()
+    for mine, its in zip(ours, theirs):
+        torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-5)
+    assert muon._single_tensor_muon.__name__ == "_single_tensor_muon"
+
+
 @pytest.mark.parametrize(("native", "error"), [(False, 1e-5), (True, None)])
 def test_muon_iterates_in_float32_where_bf16_is_not_native(monkeypatch, native, error):
     monkeypatch.setattr("utils.engine.optimisation.device_gains", lambda device: native)
