@@ -15,6 +15,7 @@ from models.features import PairFeatures
 from models.layers import CrossBlock, choose_kept, keep_tokens, restore_tokens, tokens_to_pixels, vit_block
 from models.protocol import Traits
 from models.registry import MODELS
+from models.windows import GRIDS
 from utils.signatures import Count, Share
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -74,6 +75,8 @@ class DeFusionPP(nn.Module):
         decoder_heads: heads of every other block.
         drop_path: stochastic depth of the encoder.
         dropout: dropout of the cross blocks.
+        grids: positions of windows and patches whose results are averaged when a picture is fused, 1 to 4
+            (`models/windows.py`); for the published way, 1.
     """
 
     traits = Traits(has_components=True, training="decomposition", loss="CUDLoss", unused=("encoder.norm.",))
@@ -90,8 +93,12 @@ class DeFusionPP(nn.Module):
         decoder_heads: Count = 16,
         drop_path: Share = 0.1,
         dropout: Share = 0.1,
+        grids: Count = 1,
     ) -> None:
         super().__init__()
+        if grids > len(GRIDS):
+            raise ValueError(f"grids should be 1 to {len(GRIDS)}, got {grids}")
+        self.grids = grids
         pixels = 3 * self.patch_size**2
 
         def cross(common: bool = False) -> CrossBlock:

@@ -67,7 +67,7 @@ class OnnxModel:
             self.name, traits = self.metadata["model"], json.loads(self.metadata["traits"])
             lists = [json.loads(self.metadata[key]) for key in ("roles", "tasks", "for")]
             self.roles, self.tasks, self.made_for = lists
-            self.traits = Traits(**traits)
+            self.traits, self.grids = Traits(**traits), int(self.metadata.get("grids", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not an ONNX file of defusionpp, or of another version ({error!r}); write it by "
                             "defusionpp export") from error

@@ -165,7 +165,8 @@ def _metadata(model: nn.Module, graph: StackGraph | PairGraph) -> dict[str, str]
     kept = ("large", "many", "roles", "has_components", "has_weights")
     return {"model": type(model).__name__, "traits": json.dumps({name: getattr(traits, name) for name in kept}),
             "roles": json.dumps(ROLES), "tasks": json.dumps(TASKS), "for": json.dumps(graph.tasks),
-            "divisor": str(MULTIPLE), "range": "0 to 1, RGB", "licence": LICENCE}
+            "grids": str(getattr(model, "grids", 1)), "divisor": str(MULTIPLE), "range": "0 to 1, RGB",
+            "licence": LICENCE}
 
 
 def halved(proto: ModelProto) -> ModelProto:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.decomposition import Decomposition
 from models.protocol import Model, Role, Task
-from models.windows import MARGIN, pad_picture, run_windows
+from models.windows import MARGIN, pad_picture, run_grids, run_windows
 from utils.arrays import as_float32, library_of
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ class Runner:
         if model.traits.large in _WHOLE:
             return self._at_once(decompose, [picture[None] for picture in pictures])[0]
         if model.traits.large == "windows":
-            return run_windows(lambda x: decompose(*_pictures(x)), library.concat(pictures), **self.windows)
+            return run_grids(lambda x: decompose(*_pictures(x)), library.concat(pictures),
+                             grids=getattr(model, "grids", 1), **self.windows)
 
         def context(x: Array) -> Array:
             with self.precision():

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MARGIN = 16
 MULTIPLE = 16
+# Padding that moves the windows by fractions of their side, and the patches by half a patch: not at all, in both
+# directions, down, across.
+GRIDS = ((0, 0), (56, 104), (104, 48), (48, 72))
 
 
 def reflect_index(length: int, before: int, after: int, like: Array) -> Array:
@@ -117,6 +120,23 @@ def run_windows(
         total = _blend(run, padded, corners, (h, w), overlap, batch, stride)
     top, left = ((MARGIN + side) // stride for side in shift)
     return total[:, top : top - (-height // stride), left : left - (-width // stride)]
+
+
+def run_grids(run: Callable[[Array], Array], image: Array, *, grids: int = 1, **windows: int) -> Array:
+    """The mean of :func:`run_windows` over positions of the windows and patches.
+
+    Borders of patches and of windows lie elsewhere in each, so that a network's steps there fade, as does what it makes
+    of a window's other contents; the time grows with ``grids``.
+
+    Args:
+        run, image: as in :func:`run_windows`.
+        grids: number of positions, 1 to 4.
+        **windows: further arguments of :func:`run_windows`.
+    """
+    total = run_windows(run, image, shift=GRIDS[0], **windows)
+    for shift in GRIDS[1:grids]:
+        total += run_windows(run, image, shift=shift, **windows)
+    return total / grids
 
 
 def _blend(run: Callable[[Array], Array], image: Array, corners: list[tuple[int, int]], window: tuple[int, int],

@@ -5,7 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.windows import reflect_pad, run_windows, window_starts
+from models.defusion import DeFusionPP
+from models.fuser import Fuser
+from models.windows import reflect_pad, run_grids, run_windows, window_starts
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 33), (224, 224), (225, 300), (500, 16), (301, 530)])
@@ -61,3 +63,30 @@ def test_maps_of_a_coarser_grid_come_back_aligned():
 def test_reflection_repeats_for_pictures_smaller_than_the_margin():
     row = torch.arange(3.0).expand(1, 3, 3)
     assert reflect_pad(row, 0, 0, 4, 4)[0, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]
+
+
+def test_the_mean_over_grids_keeps_pictures_and_loses_what_the_patches_draw():
+    image = torch.rand(3, 150, 301, generator=torch.Generator().manual_seed(2))
+    assert torch.allclose(run_grids(lambda x: x, image, grids=4), image, atol=1e-6)
+
+    def with_stripes(x):
+        """The second half of each patch is darker, as where a network draws tiles."""
+        return x - 0.2 * (torch.arange(x.shape[-1]) % 16 >= 8)
+
+    image = image[:, :60, :80]  # one window
+    one, four = (run_grids(with_stripes, image, grids=grids) - image for grids in (1, 4))
+    assert torch.equal(one, run_windows(with_stripes, image) - image)
+    assert one.std() > 0.09 and four.std() < 1e-6
+
+
+def test_a_fuser_averages_over_the_grids_of_its_network():
+    torch.manual_seed(0)
+    network = DeFusionPP(embed_dim=48, depth=2, num_heads=2, last_heads=4, decoder_heads=4, grids=4).eval()
+    pair = [torch.rand(3, 70, 90) for _ in range(2)]
+    with torch.inference_mode():
+        many = [run_windows(lambda x: network.decompose(x[:, :3], x[:, 3:]).fused, torch.cat(pair), shift=shift)
+                for shift in ((0, 0), (56, 104), (104, 48), (48, 72))]
+        got = Fuser(network, device="cpu", amp="off")(*pair, color="rgb").fused
+    torch.testing.assert_close(got, (sum(many) / 4).clamp(0, 1), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="grids should be 1 to 4, got 5"):
+        DeFusionPP(grids=5)
