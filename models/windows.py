@@ -126,7 +126,7 @@ def run_grids(run: Callable[[Array], Array], image: Array, *, grids: int = 1, **
     """The mean of :func:`run_windows` over positions of the windows and patches.
 
     Borders of patches and of windows lie elsewhere in each, so that a network's steps there fade, as does what it makes
-    of a window's other contents; the time grows with ``grids``.
+    of a window's other contents. Four grids take four to six times the time of one: moved windows are more.
 
     Args:
         run, image: as in :func:`run_windows`.
