@@ -101,8 +101,8 @@ def run_windows(
         image: (C, H, W).
         size, overlap: side of the windows and smallest overlap of neighbours, in pixels.
         batch: windows per call of ``run``.
-        shift: additional padding at the top and left, which shifts the window and patch grid (for tests); multiples
-            of ``stride``.
+        shift: additional padding at the top and left, which shifts the window and patch grid; multiples of
+            ``stride``.
         stride: pixels of the picture per pixel of the result, a divisor of 16.
 
     Returns:

@@ -5,14 +5,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models import Fuser
+from models import Fuser, onnx_export
 from models.decomposition import Decomposition
+from models.defusion import DeFusionPP
 from models.export import main
 from models.head import FusionHead
 from models.onnx_backend import OnnxModel
@@ -136,6 +138,13 @@ def test_scenes_at_once(both):
         assert np.abs(want.astype(int) - got.astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize(("changes", "grids"), [({}, 1), ({"grids": "4"}, 4)])
+def test_a_file_says_over_how_many_grids_to_average(tmp_path, changes, grids):
+    assert OnnxModel(write_mean(tmp_path / "mean.onnx", "windows", **changes)).grids == grids
+    network = DeFusionPP(embed_dim=48, depth=1, num_heads=2, last_heads=2, decoder_heads=2, grids=grids)
+    assert onnx_export._metadata(network, SimpleNamespace(tasks=[]))["grids"] == str(grids)
+
+
 def test_windows_of_another_size(tmp_path):
     path = write_mean(tmp_path / "mean.onnx", "windows")
     tile = TileOptions(size=64, overlap=16, batch=3)
@@ -186,7 +195,7 @@ sys.meta_path.insert(0, Missing())
 """
 FUSE = MISSING + """
 import numpy as np
-from models import Fuser
+from models import Fuser, onnx_export
 from utils.errors import UserError
 rng = np.random.default_rng(0)
 pair = [rng.integers(0, 256, (40, 50, count), dtype=np.uint8) for count in (1, 3)]

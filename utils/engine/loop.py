@@ -90,8 +90,8 @@ class Trainer:
         self._losses: dict[str, float] = {}
 
     def _build_state(self) -> State:
-        train, data = self._options.train, self._options.dataset.train
-        lr = train.learning_rate((data.batch_size if data else 1) * train.accumulate * self._world.size)
+        train = self._options.train
+        lr = train.learning_rate(self._batch_size() * train.accumulate * self._world.size)
         optimizer = build_optimizer(self._task.trainable(), train, lr)
         return State(
             options=self._options, model=self._task.model, optimizer=optimizer,
@@ -133,7 +133,7 @@ class Trainer:
                             "weights; give train.init=random")
         model, weights = self._task.model, None
         if self._world.main:
-            batches = first_batches(self._loader, self._device, self._init_batches())
+            batches = first_batches(self._loader, self._device, max(1, _INIT_PICTURES // self._batch_size()))
             with torch.compiler.set_stance("force_eager"):
                 self._task.initialise(batches, self._stepper.randomness.generators)
             self._task.train()
@@ -142,9 +142,9 @@ class Trainer:
         if self._state.average:
             self._state.average.set(model)
 
-    def _init_batches(self) -> int:
+    def _batch_size(self) -> int:
         data = self._options.dataset.train
-        return max(1, _INIT_PICTURES // (data.batch_size if data else 1))
+        return data.batch_size if data else 1
 
     def resume(self, which: str) -> bool:
         """Continue from a checkpoint.

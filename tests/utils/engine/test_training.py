@@ -241,6 +241,18 @@ def test_a_start_from_data_is_the_start_of_the_average_too(tmp_path):
     assert (trainer._state.average.module[0].weight == 0.25).all()
 
 
+def test_a_start_from_data_sees_a_number_of_pictures_and_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.engine.loop._INIT_PICTURES", 2)
+    task, seen = ToyTask(), []
+    task.starts_from_data = True
+    task.initialise = lambda batches, generators: seen.append((len(batches), task.model(torch.rand(2, 8))))
+    trainer = Trainer(task, ToyLoader(), options=toy_options(compile=True), run_dir=tmp_path,
+                      device=torch.device("cpu"))
+    torch._dynamo.utils.counters.clear()
+    trainer.initialise()
+    assert [count for count, _ in seen] == [2] and not torch._dynamo.utils.counters["frames"]
+
+
 def test_an_average_that_a_resumed_run_adds_starts_from_its_weights(tmp_path):
     train_toy(tmp_path, max_steps=12)
     trainer = Trainer(ToyTask(), ToyLoader(), options=toy_options(ema=0.5), run_dir=tmp_path,
