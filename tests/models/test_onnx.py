@@ -195,7 +195,7 @@ sys.meta_path.insert(0, Missing())
 """
 FUSE = MISSING + """
 import numpy as np
-from models import Fuser, onnx_export
+from models import Fuser
 from utils.errors import UserError
 rng = np.random.default_rng(0)
 pair = [rng.integers(0, 256, (40, 50, count), dtype=np.uint8) for count in (1, 3)]
